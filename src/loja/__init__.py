@@ -1,0 +1,1 @@
+"""Loja: a small online shop that uses every part of Trilho."""

@@ -1,0 +1,1 @@
+"""Sales files: written, read, summed, stored and asked."""

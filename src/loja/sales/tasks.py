@@ -1,0 +1,50 @@
+"""The jobs of the sales."""
+
+import random
+from typing import Any
+
+from loja.app import app
+from loja.sales import datasets, files, results
+from loja.sales.datasets import Source
+from loja.sales.summary import summarise
+from loja.settings import ShopSettings
+from trilho import Tx
+
+DEFAULT_ROWS = 10_000
+
+
+class ProvokedFailure(RuntimeError):
+    """An attempt that failed on purpose, so that retries can be seen; LOJA_FAILURE_RATE says how many do."""
+
+
+@app.task(
+    transactional=True,
+    autoretry_for=(ProvokedFailure, OSError),
+    max_retries=5,
+    retry_backoff=1,
+    retry_backoff_max=30,
+    retry_jitter=True,
+)
+def process_csv(filename: str, num_rows: int = DEFAULT_ROWS, *, tx: Tx) -> dict[str, Any]:
+    """Sum one sales file and make it the data set of its name; raises SalesFileError for a file that cannot be used."""
+    settings = ShopSettings()
+    _provoke(settings.failure_rate)
+    job = app.jobs.get(process_csv.request.id)
+    with files.opened(settings.folder(app.settings.data), filename, num_rows, app.progress) as file:
+        summary = summarise(file, app.progress)
+        source = Source(file.name, file.origin, job.id, job.created_at)
+    # The transaction begins here, at the first use of `tx`: reading the file takes as long as it takes.
+    stored = datasets.replace(tx.session, source, summary)
+    return results.of_file(source, summary, stored)
+
+
+@app.task(autoretry_for=(OSError,), max_retries=5, retry_backoff=1)
+def aggregate(region: str, month: str) -> dict[str, Any]:
+    """Totals, count, mean ticket and top products of one region in one month, from the data sets of all files."""
+    with app.transaction() as tx:
+        return results.of_aggregate(region, month, datasets.ask(tx.session, region, month))
+
+
+def _provoke(rate: float) -> None:
+    if random.random() < rate:
+        raise ProvokedFailure(f"this attempt failed on purpose, as {rate:.0%} do (LOJA_FAILURE_RATE)")

@@ -1,0 +1,39 @@
+"""The HTTP API of the shop: `uvicorn loja.web:api`."""
+
+from fastapi import FastAPI
+
+from loja import index
+from loja.app import app
+from loja.sales import routes as sales
+from trilho.http import install
+
+DESCRIPTION = """
+A small shop whose work runs as **durable jobs**: a request that starts one answers `202` with a `task_id`,
+and `GET /tasks/{task_id}` tells how it goes. Once a request was answered, its job survives the loss of any worker,
+of the broker's data, and restarts of everything.
+
+States: `PENDING` → `STARTED` → `PROCESSING` → `SUCCESS` or `FAILURE`; `RETRY` between attempts;
+`REVOKED` when cancelled.
+
+Errors are problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+"""
+
+TAGS = [
+    {"name": "sales", "description": "Sales files, and questions about them."},
+    {"name": "tasks", "description": "The jobs that requests have started."},
+    {"name": "health", "description": "How the system is."},
+    {"name": "start", "description": "What to try."},
+]
+
+api = FastAPI(
+    title="Loja",
+    summary="The reference shop of Trilho.",
+    description=DESCRIPTION,
+    openapi_tags=TAGS,
+    redoc_url=None,
+    swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
+    generate_unique_id_function=lambda route: route.name,
+)
+api.include_router(sales.router)
+api.include_router(index.router)
+install(api, app)

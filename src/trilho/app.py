@@ -1,0 +1,263 @@
+"""Trilho(Celery): ties settings, database and jobs together."""
+
+import asyncio
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+import uuid_utils
+from celery import Celery
+from celery.canvas import maybe_signature
+from kombu import Connection as BrokerConnection
+from kombu import Queue
+
+from trilho.db.migrate import migrate
+from trilho.db.pool import Connection, Database
+from trilho.db.transaction import AsyncTx, Tx, ambient, atransaction, transaction
+from trilho.dispatcher.loop import run_alone
+from trilho.jobs import codec
+from trilho.jobs.admin import Jobs
+from trilho.jobs.amqp import run_at
+from trilho.jobs.attempt import running
+from trilho.jobs.enqueue import Enqueuer, producing
+from trilho.jobs.job import PROCESSING, NewJob
+from trilho.jobs.joined import Joined
+from trilho.jobs.pipe import IMPATIENT, Broker, Pipe
+from trilho.jobs.result import Result
+from trilho.jobs.runner import Runner
+from trilho.jobs.task import Task, adapted
+from trilho.jobs.waiter import Waiter
+from trilho.processes.shared import SharedState
+from trilho.settings import Settings, load
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_SLOTS = 1024
+
+
+class Trilho(Celery):  # type: ignore[misc]
+    """A Celery application whose jobs are rows in PostgreSQL; brokers only carry wake-ups."""
+
+    amqp_cls = "trilho.jobs.amqp:RowAMQP"
+    task_cls = "trilho.jobs.task:Task"
+
+    def __init__(
+        self,
+        main: str | None = None,
+        *,
+        broker: str | None = None,
+        backend: str | None = None,
+        database: str | None = None,
+        **options: Any,
+    ) -> None:
+        if backend is not None:
+            warnings.warn(
+                "backend= is not used: Trilho keeps results in PostgreSQL (TRILHO_DATABASE_URL)", stacklevel=2
+            )
+        self._given = {"broker_url": broker, "database_url": database}
+        self._bodies: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._migrations: list[Callable[[Connection], None]] = []
+        super().__init__(main, **options)
+        self.add_defaults(self._defaults)
+
+    def _defaults(self) -> dict[str, Any]:
+        return {
+            "broker_url": self.settings.broker_url,
+            "result_backend": "trilho.jobs.backend:PostgresBackend",
+            "worker_consumer": "trilho.worker.consumer:JobConsumer",
+            "worker_prefetch_multiplier": 1,
+            "worker_cancel_long_running_tasks_on_connection_loss": False,
+            "broker_connection_retry_on_startup": True,
+            "task_track_started": False,  # the claim writes STARTED
+            "result_extended": True,
+        }
+
+    # ---- parts
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Settings of this application, read once."""
+        return load(**self._given)
+
+    @cached_property
+    def database(self) -> Database:
+        """The database that holds the truth."""
+        return Database(self.settings)
+
+    @cached_property
+    def pipe(self) -> Pipe:
+        """Where wake-ups go."""
+        return Pipe(self.impatient_broker)
+
+    @cached_property
+    def enqueuer(self) -> Enqueuer:
+        """What writes new jobs."""
+        return Enqueuer(self.database, self.pipe)
+
+    @cached_property
+    def waiter(self) -> Waiter:
+        """What waits for the end of jobs."""
+        return Waiter(self.database)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Looks at jobs and steers them."""
+        return Jobs(self)
+
+    @cached_property
+    def shared(self) -> SharedState:
+        """Memory shared with pool processes; made before the pool forks."""
+        return SharedState(MAX_SLOTS)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """What runs slices in this process."""
+        return Runner(self, self.shared)
+
+    def impatient_broker(self) -> Broker:
+        """A broker connection that would rather fail than wait."""
+        return Broker(self._connect_impatiently, lambda name: self._queue(name))
+
+    def _connect_impatiently(self) -> BrokerConnection:
+        self.settings.require_broker()
+        options = {**self.conf.broker_transport_options, **IMPATIENT}
+        return self.connection_for_write(transport_options=options, connect_timeout=1.0)
+
+    def _queue(self, name: str) -> Queue:
+        return self.amqp.queues[name]
+
+    # ---- tasks
+
+    if TYPE_CHECKING:
+
+        @overload
+        def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+        @overload
+        def task(
+            self, *, bind: Literal[True], transactional: bool = ..., **options: Any
+        ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+        @overload
+        def task(self, *, transactional: Literal[True], **options: Any) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+        @overload
+        def task(self, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+        def task(self, *args: Any, **options: Any) -> Any:
+            """Celery's decorator with its options; also `transactional=True` and `max_crashes=`."""
+            ...
+
+    def _task_from_fun(
+        self, fun: Callable[..., Any], name: str | None = None, base: Any = None, bind: bool = False, **options: Any
+    ) -> Any:
+        # Celery may come here twice for one function, and tells a collision of names by the identity of the body.
+        body = self._bodies.get(fun) or adapted(self, fun, bind, bool(options.get("transactional")))
+        self._bodies[fun] = body
+        return super()._task_from_fun(body, name=name, base=base, bind=bind, **options)
+
+    def send_task(
+        self, name: str, args: Any = None, kwargs: Any = None, countdown: Any = None, eta: Any = None, **options: Any
+    ) -> Any:
+        """Enqueue a task by its name, with Celery's options."""
+        options.setdefault("task_id", None)
+        options["task_id"] = options["task_id"] or str(uuid_utils.uuid7())
+        # Not countdown= or eta=: Celery would ask the broker for its queue types. The row waits, not the message.
+        return super().send_task(name, args, kwargs, trilho_run_at=run_at(self, countdown, eta), **options)
+
+    def producer_or_acquire(self, producer: Any = None) -> AbstractContextManager[Any]:
+        """Celery asks for a producer around every publish; ours gathers rows."""
+        return producing(self.enqueuer, producer)
+
+    def enqueue_many(
+        self, task: "Task[..., R]", items: Iterable[tuple[Any, ...] | Mapping[str, Any]], **options: Any
+    ) -> list[Result[R]]:
+        """Enqueue one job per item, a tuple of arguments or a mapping of keyword arguments, in one statement."""
+        with self.producer_or_acquire() as producer:
+            return [
+                task.apply_async((), dict(item), producer=producer, **options)
+                if isinstance(item, Mapping)
+                else task.apply_async(tuple(item), producer=producer, **options)
+                for item in items
+            ]
+
+    @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
+        """Celery's AsyncResult, which knows an unknown id from a waiting one."""
+        return self.subclass_with_self("trilho.jobs.result:Result", name="AsyncResult")
+
+    def hold(self, signature: Any) -> None:
+        """Give the id of a signature a row before its turn."""
+        signature = maybe_signature(signature, app=self)
+        job_id = signature.options.get("task_id")
+        attempt = running()
+        if not job_id:
+            return
+        row = NewJob(id=job_id, task=signature.task, queue=self.amqp._queue_of(signature), held=True, send=False)
+        if attempt is not None and attempt.job.id == job_id:
+            attempt.next_run = row
+        elif attempt is not None and attempt.dispatching:
+            attempt.new_jobs.append(row)
+        else:
+            self.enqueuer.enqueue([row])
+
+    # ---- transactions
+
+    def transaction(self) -> AbstractContextManager[Tx]:
+        """One commit for a SQLAlchemy session and everything enqueued inside; nested, it is a savepoint."""
+        return transaction(self.database)
+
+    def atransaction(self) -> AbstractAsyncContextManager[AsyncTx]:
+        """As `transaction`, for asyncio."""
+        return atransaction(self.database)
+
+    def join(self, connection: Any) -> Joined:
+        """Enqueue with a Session, AsyncSession or psycopg connection of the project's own."""
+        return Joined(self, connection)
+
+    async def without_blocking(self, function: Callable[..., R], /, *args: Any) -> R:
+        """Call at once what only fills an open transaction, and in a thread what writes."""
+        if ambient(self.database) is not None:
+            return function(*args)
+        return await asyncio.to_thread(function, *args)
+
+    # ---- inside a body
+
+    def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
+        """Report progress of the running body; outside of a worker it does nothing."""
+        percent = None if not total else round(100 * current / total, 1)
+        report = {"current": current, "total": total, "percent": percent, "message": message}
+        self.report_progress(report, PROCESSING)
+
+    def report_progress(self, meta: Any, state: str) -> None:
+        """Write progress under a state of the caller's naming, throttled."""
+        attempt = running()
+        if attempt is not None:
+            custom = None if state == PROCESSING else state
+            self.runner.progress.report(attempt.job.id, attempt.token, codec.dumps(meta), custom)
+
+    # ---- running
+
+    def on_migrate(self, step: Callable[[Connection], None]) -> Callable[[Connection], None]:
+        """Register what `migrate` calls after Trilho's own migrations, in the same transaction."""
+        self._migrations.append(step)
+        return step
+
+    def migrate(self) -> None:
+        """Bring the `trilho` schema, and what `on_migrate` registered, up to date; safe from several processes."""
+        self.finalize(auto=True)
+        self.loader.import_default_modules()
+        migrate(self.database, self._migrations)
+
+    def run_dispatcher(self, stop: threading.Event) -> None:
+        """Run the loops that keep promises until `stop` is set."""
+        run_alone(self, stop)
+
+    def now_plus(self, seconds: float) -> datetime:
+        """A point in time, in UTC."""
+        return datetime.now(timezone.utc) + timedelta(seconds=seconds)
+
+    def aware(self, when: datetime) -> datetime:
+        """The time with a zone: the application's, if it has none."""
+        return when if when.tzinfo is not None else when.replace(tzinfo=self.timezone)

@@ -1,0 +1,147 @@
+"""`trilho call` and `trilho jobs …`: enqueue jobs, look at them, act on them."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from trilho.cli.finder import load_app
+from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
+from trilho.cli.output import fail, print_json, print_table
+from trilho.jobs.job import FAILURE, SUCCESS, Attempt, Job, JobFilter
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a job.")]
+TimeoutOption = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
+
+group = typer.Typer(no_args_is_help=True, help="Look at jobs, run them again, wait for them, cancel them.")
+
+
+def call(
+    task: Annotated[str, typer.Argument(help="The task's name; no worker has to know it yet.")],
+    args: Annotated[str, typer.Option("--args", metavar="JSON", help="Positional arguments, a list.")] = "[]",
+    kwargs: Annotated[str, typer.Option("--kwargs", metavar="JSON", help="Keyword arguments, an object.")] = "{}",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result; exit code 1 unless SUCCESS.")] = False,
+    timeout: TimeoutOption = None,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Enqueue a job."""
+    found = load_app(app, data)
+    sent = found.send_task(task, args=_parsed("--args", args, list), kwargs=_parsed("--kwargs", kwargs, dict))
+    if wait:
+        _report(_wait(found.jobs, sent.id, timeout), as_json)
+    elif as_json:
+        print_json({"id": sent.id})
+    else:
+        print(sent.id)
+
+
+@group.command("list")
+def list_jobs(
+    state: Annotated[str | None, typer.Option("--state", help="PENDING, STARTED, RETRY, FAILURE, …")] = None,
+    queue: Annotated[str | None, typer.Option("--queue")] = None,
+    task: Annotated[str | None, typer.Option("--task")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="`next_cursor` of the page before.")] = None,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first."""
+    chosen = JobFilter(state and state.upper(), queue, task, limit, cursor)
+    page = load_app(app, data).jobs.list(chosen)
+    if as_json:
+        print_json({"items": [asdict(job) for job in page.items], "next_cursor": page.next_cursor})
+        return
+    rows = ((job.id, job.task, job.queue, job.state, job.attempt, job.created_at, job.error) for job in page.items)
+    print_table(("id", "task", "queue", "state", "attempt", "created", "error"), map(_short, rows))
+    if page.next_cursor:
+        print(f"more with --cursor {page.next_cursor}")
+
+
+@group.command()
+def show(id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """Show one job with its attempts."""
+    jobs = load_app(app, data).jobs
+    job, attempts = jobs.get(id), jobs.attempts(id)
+    if as_json:
+        print_json(asdict(job) | {"attempts": [asdict(attempt) for attempt in attempts]})
+        return
+    for name, value in asdict(job).items():
+        if value is not None:
+            print(f"{name:<14}{_text(value)}")
+    for attempt in attempts:
+        print(_attempt_line(attempt))
+
+
+@group.command()
+def retry(id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """Run a job that ended as FAILURE or REVOKED again, with a fresh retry budget."""
+    _report_state(load_app(app, data).jobs.retry(id), as_json)
+
+
+@group.command()
+def cancel(id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """Cancel a job: one that waits at once, one that runs within seconds."""
+    _report_state(load_app(app, data).jobs.cancel(id), as_json)
+
+
+@group.command()
+def wait(
+    id: IdArgument,
+    timeout: TimeoutOption = None,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a job has ended and print its result; exit code 1 unless it is SUCCESS."""
+    _report(_wait(load_app(app, data).jobs, id, timeout), as_json)
+
+
+def _wait(jobs: Any, job_id: str, timeout: float | None) -> Job:
+    try:
+        job: Job = jobs.wait(job_id, timeout)
+    except TimeoutError:
+        fail(f"job {job_id} is {jobs.get(job_id).state} after {timeout:g} s")
+    return job
+
+
+def _report(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(job))
+    elif job.state == SUCCESS:
+        print(_text(job.result))
+    if job.state != SUCCESS:
+        fail(f"job {job.id} is {job.state}{f': {job.error}' if job.state == FAILURE else ''}")
+
+
+def _report_state(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(job))
+    else:
+        print(f"{job.id} is {job.state}")
+
+
+def _parsed(option: str, text: str, kind: type) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        fail(f"{option} is not JSON: {error}")
+    if not isinstance(value, kind):
+        fail(f"{option} must be a JSON {'list' if kind is list else 'object'}, not {text}")
+    return value
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    return f"attempt {attempt.number}: {attempt.state} at {attempt.finished_at} on {attempt.worker}: {attempt.error}"
+
+
+def _short(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    *rest, created, error = row
+    return (*rest, f"{created:%Y-%m-%d %H:%M:%S}", (error or "").split("\n")[0][:80])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,162 @@
+"""The life of a stack: from an empty machine to everything ready, and back to an empty machine."""
+
+import os
+import time
+from functools import partial
+
+from trilho.cli import control, logs, plan, probes, servers
+from trilho.cli.descendants import descendants
+from trilho.cli.member import Member, ending
+from trilho.cli.occupation import Occupation
+from trilho.cli.plan import Plan, Urls
+from trilho.cli.process import Process
+from trilho.cli.program import Program
+from trilho.cli.servers import ServerRunner
+from trilho.cli.signals import Signals
+from trilho.cli.stack import ProcessInfo, Stack
+from trilho.cli.streamer import Streamer
+from trilho.cli.supervisor import TICK, Supervisor
+from trilho.cli.terminal import Terminal
+from trilho.embedded.leftovers import end
+from trilho.embedded.server import Server
+from trilho.errors import TrilhoError
+from trilho.settings import STACK_FILE, Settings
+
+GRACE_MARGIN = 10.0
+"""Seconds that a process gets beyond the grace that it gives its own work."""
+
+HINTS = (
+    "  workers  take jobs; see them with: trilho logs -f worker",
+    "Ctrl-C stops everything. In another shell: trilho ps | logs | scale N | env | jobs list",
+)
+
+
+class MigrationFailed(TrilhoError):
+    """The database could not be brought up to date; the message has the reason."""
+
+
+class Launch:
+    """One run of `trilho up`."""
+
+    def __init__(self, asked: Plan, settings: Settings) -> None:
+        self._plan = asked
+        self._settings = settings
+        self._urls: Urls | None = None
+        self._begin = time.monotonic()
+        self._streamer = Streamer(asked.data, Terminal())
+        grace = settings.shutdown_grace + GRACE_MARGIN
+        self._supervisor = Supervisor(asked.data, grace, self._new_worker, self._streamer.say, self._publish)
+
+    def run(self) -> None:
+        """Run until Ctrl-C or SIGTERM, then leave no process; raises TrilhoError when it cannot be brought up."""
+        with Occupation(self._plan), self._streamer, Signals(self._supervisor.kill_now) as signals:
+            try:
+                self._bring_up()
+                self._watch()
+            except KeyboardInterrupt:
+                self._say("stopping: running jobs may finish; Ctrl-C again ends them at once")
+            finally:
+                signals.interrupt_no_more()
+                self._wind_up()
+
+    def _bring_up(self) -> None:
+        self._say(f"starting {self._plan.app}; data in {self._plan.data}")
+        control.forget(self._plan.data)
+        if left := descendants(self._plan.data):
+            end(left)
+            self._say(f"ended {len(left)} processes that an earlier run had left behind")
+        self._urls = urls = Urls(self._database_url(), self._broker_url())
+        self._migrate(plan.migration(self._plan, urls))
+        if self._plan.api:
+            self._supervisor.add(self._new_api(urls))
+        self._supervisor.workers = self._plan.workers
+
+    def _database_url(self) -> str:
+        if self._settings.database_url:
+            return self._settings.database_url
+        server = servers.postgres(self._plan.data)
+        self._start_server("postgres", server)
+        return server.url()
+
+    def _broker_url(self) -> str:
+        if self._settings.broker_url:
+            return self._settings.broker_url
+        server = servers.valkey(self._plan.data)
+        self._start_server("valkey", server)
+        return server.url()
+
+    def _start_server(self, kind: str, server: Server) -> None:
+        # `start` of a server returns when it accepts connections, so its first look finds it ready.
+        member = Member(ServerRunner(kind, server), ready=lambda: server.running)
+        self._supervisor.add(member)
+        member.greeting = f"port {server.port}"
+        self._supervisor.look_at(member)
+
+    def _migrate(self, program: Program) -> None:
+        process = self._process(program)
+        said = logs.Follower(process.log)
+        process.start()
+        try:
+            while process.running:
+                time.sleep(TICK / 2)
+        finally:
+            process.kill()
+        if process.exit_code != 0:
+            last = [line for line in said.lines() if line.strip()][-1:] or [f"it {ending(process.exit_code)}"]
+            raise MigrationFailed(f"cannot migrate the database: {last[0].removeprefix('trilho: ')}")
+
+    def _new_api(self, urls: Urls) -> Member:
+        process = self._process(plan.api(self._plan, urls))
+        ready = partial(probes.answers, self._plan.host, self._plan.port)
+        return Member(process, ready, greeting=str(self._plan.api_url))
+
+    def _new_worker(self, name: str) -> Member:
+        assert self._urls is not None
+        database = self._urls.database
+        process = self._process(plan.worker(self._plan, self._urls, name))
+        return Member(process, ready=lambda: probes.registered(database, process.pid), greeting="takes jobs")
+
+    def _process(self, program: Program) -> Process:
+        return Process(program, logs.path_of(self._plan.data, program.name))
+
+    def _watch(self) -> None:
+        while not self._supervisor.established:
+            self._supervisor.tick()
+            time.sleep(TICK)
+        self._say(f"everything is up after {time.monotonic() - self._begin:.1f} s")
+        if url := self._plan.api_url:
+            self._say(f"  API      {url}")
+            self._say(f"  docs     {url}/docs")
+        for line in HINTS:
+            self._say(line)
+        while True:
+            self._supervisor.tick()
+            time.sleep(TICK)
+
+    def _publish(self, processes: tuple[ProcessInfo, ...]) -> None:
+        if self._urls is not None:
+            self._stack(self._urls, processes).write()
+
+    def _stack(self, urls: Urls, processes: tuple[ProcessInfo, ...]) -> Stack:
+        return Stack(
+            pid=os.getpid(),
+            app=self._plan.app,
+            data=str(self._plan.data),
+            database_url=urls.database,
+            broker_url=urls.broker,
+            api_url=self._plan.api_url,
+            processes=processes,
+        )
+
+    def _wind_up(self) -> None:
+        """Programs first, then the servers that they use, then whatever is left of either."""
+        members = list(self._supervisor.members.values())
+        embedded = [member for member in members if isinstance(member.runner, ServerRunner)]
+        self._supervisor.stop([member for member in members if member not in embedded])
+        self._supervisor.stop(embedded)
+        end(descendants(self._plan.data))
+        (self._plan.data / STACK_FILE).unlink(missing_ok=True)
+        self._say("stopped")
+
+    def _say(self, text: str) -> None:
+        self._streamer.say(text)

@@ -1,0 +1,102 @@
+"""What a stack consists of, decided without starting anything."""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trilho.cli.program import MARK, Program, python
+
+WORKER = "worker"
+CONCURRENCY = "2"
+LOG_LEVEL = "INFO"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the user asked `trilho up` for."""
+
+    app: str
+    data: Path
+    api: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 2
+
+    @property
+    def api_url(self) -> str | None:
+        """Where the API will answer; None if the stack has none."""
+        return f"http://{self.host}:{self.port}" if self.api else None
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Where the servers of the stack are."""
+
+    database: str
+    broker: str
+
+
+def worker_names(count: int) -> list[str]:
+    """The names of so many workers: `worker`, `worker-2`, `worker-3`, …."""
+    return [WORKER if number == 1 else f"{WORKER}-{number}" for number in range(1, count + 1)]
+
+
+def worker_arguments(app: str, name: str, extra: Collection[str] = ()) -> tuple[str, ...]:
+    """A plain Celery worker; what `extra` sets itself gets no default."""
+    # Gossip and mingle talk to every other worker through the broker and give Trilho nothing: the database knows all.
+    defaults = {
+        ("-n", "--hostname"): f"{name}@%h",
+        ("-c", "--concurrency"): CONCURRENCY,
+        ("-l", "--loglevel"): LOG_LEVEL,
+    }
+    chosen = [part for flags, value in defaults.items() if not _mentions(extra, flags) for part in (flags[0], value)]
+    return python("celery", "-A", app, "worker", *chosen, "--without-gossip", "--without-mingle", *extra)
+
+
+def environment(base: Mapping[str, str], plan: Plan, urls: Urls) -> dict[str, str]:
+    """The environment of every process of the stack."""
+    return dict(base) | {
+        "TRILHO_APP": plan.app,
+        "TRILHO_DATA": str(plan.data),
+        "TRILHO_DATABASE_URL": urls.database,
+        "TRILHO_BROKER_URL": urls.broker,
+        "PYTHONUNBUFFERED": "1",
+        MARK: str(plan.data),
+    }
+
+
+def migration(plan: Plan, urls: Urls) -> Program:
+    """The program that brings the database up to date."""
+    return Program("migrate", "migrate", python("trilho.cli", "migrate", "-A", plan.app), _inherited(plan, urls))
+
+
+def worker(plan: Plan, urls: Urls, name: str) -> Program:
+    """One worker of the stack."""
+    return Program("worker", name, worker_arguments(plan.app, name), _inherited(plan, urls))
+
+
+def api(plan: Plan, urls: Urls) -> Program:
+    """The HTTP side of the stack."""
+    arguments = python("trilho.cli", "api", str(plan.api), "--host", plan.host, "--port", str(plan.port))
+    return Program("api", "api", arguments, _inherited(plan, urls))
+
+
+def _inherited(plan: Plan, urls: Urls) -> dict[str, str]:
+    return environment(os.environ, plan, urls)
+
+
+def _mentions(arguments: Collection[str], flags: Collection[str]) -> bool:
+    return any(
+        argument == flag or argument.startswith(f"{flag}=") or (not flag.startswith("--") and argument.startswith(flag))
+        for argument in arguments
+        for flag in flags
+    )
+
+
+def changes(count: int, present: Collection[str], leaving: Collection[str]) -> tuple[list[str], list[str]]:
+    """Which workers to start and which to stop, to have `count` of them; one that is leaving is waited for."""
+    wanted = worker_names(count)
+    start = [name for name in wanted if name not in present]
+    stop = sorted(name for name in present if name not in wanted and name not in leaving)
+    return start, stop

@@ -1,0 +1,46 @@
+"""The command `trilho` and what it does with errors."""
+
+import os
+import sys
+
+import psycopg
+import typer
+
+from trilho.cli import jobs, observe, services
+from trilho.cli.output import fail
+from trilho.cli.up import up
+from trilho.errors import TrilhoError
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Durable background jobs: PostgreSQL is the truth, brokers are only pipes.",
+)
+cli.command()(up)
+cli.command()(services.api)
+cli.command(context_settings=PASS_ON)(services.worker)
+cli.command()(services.dispatcher)
+cli.command()(services.migrate)
+cli.command()(observe.ps)
+cli.command("logs")(observe.show_logs)
+cli.command()(observe.scale)
+cli.command()(observe.env)
+cli.command()(jobs.call)
+cli.add_typer(jobs.group, name="jobs")
+
+
+def main() -> None:
+    """Run the command line; an error that a user can do something about is one line and exit code 1."""
+    try:
+        cli()
+    except (TrilhoError, psycopg.OperationalError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; the interpreter must not try to flush to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None

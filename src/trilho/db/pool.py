@@ -1,0 +1,172 @@
+"""The database of one application: connections that survive restarts of the server and never cross a fork."""
+
+import asyncio
+import os
+import re
+import select
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from trilho.faults import Faults, parse
+from trilho.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Connection: TypeAlias = psycopg.Connection[TupleRow]
+
+LOST = (psycopg.OperationalError, psycopg.InterfaceError)
+"""What psycopg raises when a connection cannot be had or broke."""
+
+
+class Database:
+    """Connections of one process to the database in `settings`; opened at first use, again after a fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.faults = Faults(parse(settings.fault))
+        self._inherited: list[ConnectionPool[Connection]] = []
+        self._begin_process()
+
+    def _begin_process(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool[Connection] | None = None
+        self._engine: Engine | None = None
+        self._async_engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
+
+    def _own(self) -> None:
+        """Forget what a parent process opened: a connection or a lock that crossed a fork must not be touched."""
+        if self._pid != os.getpid():
+            if self._pool is not None:
+                self._inherited.append(self._pool)
+            self._begin_process()
+
+    @property
+    def conninfo(self) -> str:
+        """The libpq connection string; raises ConfigurationError without a database URL."""
+        return libpq_url(self.settings.require_database())
+
+    @property
+    def pool(self) -> ConnectionPool[Connection]:
+        """The connections of this process, in autocommit mode."""
+        self._own()
+        if self._pool is None:
+            with self._lock:
+                self._pool = self._pool or self._open_pool()
+        return self._pool
+
+    def _open_pool(self) -> ConnectionPool[Connection]:
+        return ConnectionPool(
+            self.conninfo,
+            kwargs=self.connect_options(),
+            min_size=0,
+            max_size=self.settings.pool_size,
+            timeout=self.settings.connect_timeout,
+            max_idle=300,
+            num_workers=1,
+            check=refuse_stale,
+            reset=_to_autocommit,
+            close_returns=True,
+            open=True,
+            name="trilho",
+        )
+
+    def connect_options(self) -> dict[str, Any]:
+        """Keyword arguments of `psycopg.connect` for every connection of Trilho."""
+        return {
+            "autocommit": True,
+            "prepare_threshold": 1 if self.settings.prepared_statements else None,
+            "connect_timeout": max(2, round(self.settings.connect_timeout)),
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        }
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A pooled connection in autocommit mode; raises `psycopg.OperationalError` when none can be had."""
+        pool = self.pool
+        connection = pool.getconn()
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
+
+    def run(self, verb: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run an idempotent verb, once more on a fresh connection if the first one broke under it."""
+        try:
+            with self.connection() as connection:
+                return verb(connection, *args, **kwargs)
+        except LOST:
+            with self.connection() as connection:
+                return verb(connection, *args, **kwargs)
+
+    def open_connection(self) -> Connection:
+        """A connection of its own, outside the pool, for threads that must not wait for others."""
+        return psycopg.connect(self.conninfo, **self.connect_options())
+
+    @property
+    def engine(self) -> Engine:
+        """A SQLAlchemy engine over the same pool."""
+        self._own()
+        if self._engine is None:
+            self._engine = create_engine("postgresql+psycopg://", creator=self._lend, poolclass=NullPool)
+        return self._engine
+
+    def _lend(self) -> Connection:
+        connection = self.pool.getconn()
+        connection.autocommit = False  # SQLAlchemy leaves BEGIN to the driver
+        return connection
+
+    @property
+    def async_engine(self) -> AsyncEngine:
+        """A SQLAlchemy engine for the running event loop, with connections of its own."""
+        self._own()
+        loop = asyncio.get_running_loop()
+        engine = self._async_engines.get(loop)
+        if engine is None:
+            url = sqlalchemy_url(self.settings.require_database())
+            engine = create_async_engine(url, pool_size=self.settings.pool_size, pool_pre_ping=True)
+            self._async_engines[loop] = engine
+        return engine
+
+    def close(self) -> None:
+        """Close every connection of this process."""
+        self._own()
+        if self._pool is not None:
+            self._pool.close()
+        self._begin_process()
+
+
+def libpq_url(url: str) -> str:
+    """The URL without SQLAlchemy's driver part."""
+    return re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The URL as SQLAlchemy wants it for psycopg 3."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", url)
+
+
+def _to_autocommit(connection: Connection) -> None:
+    connection.autocommit = True
+
+
+def refuse_stale(connection: Connection) -> None:
+    """Raise OperationalError if the server has closed this idle connection: its socket is readable then."""
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    if poller.poll(0):
+        connection.execute("")

@@ -1,0 +1,112 @@
+"""Wake-ups from PostgreSQL: one LISTEN connection per process tells waiting callers that a job came to its end.
+
+NOTIFY is a hint. Who waits also looks by himself, seldom while LISTEN works and more often while it does not.
+"""
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import structlog
+
+from trilho.db.pool import LOST, Connection, Database
+
+log = structlog.get_logger("trilho.wakeups")
+
+CHANNEL = "trilho_done"
+IDLE_CLOSE = 30.0
+
+
+class Listener:
+    """Hands announcements of one process to those who wait for them; listens only while somebody waits."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._begin_process()
+
+    def _begin_process(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._watchers: dict[str, set[threading.Event]] = defaultdict(set)
+        self._thread: threading.Thread | None = None
+        self.connected = threading.Event()
+
+    @contextmanager
+    def watching(self, keys: Collection[str]) -> Iterator[threading.Event]:
+        """An event that is set whenever one of the keys is announced."""
+        if self._pid != os.getpid():
+            self._begin_process()
+        rung = threading.Event()
+        with self._lock:
+            for key in keys:
+                self._watchers[key].add(rung)
+            self._ensure_thread()
+        try:
+            yield rung
+        finally:
+            with self._lock:
+                for key in keys:
+                    self._watchers[key].discard(rung)
+                    if not self._watchers[key]:
+                        del self._watchers[key]
+
+    def _ensure_thread(self) -> None:
+        if self._database.settings.listen_url == "off":
+            return
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="trilho-listen", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        pause = 0.1
+        while self._watchers:
+            try:
+                with self._connect() as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    self.connected.set()
+                    pause = 0.1
+                    self._ring_all()  # what was announced while nobody listened
+                    self._hand_out(connection)
+            except LOST as error:
+                log.debug("listen.lost", error=str(error))
+            finally:
+                self.connected.clear()
+            threading.Event().wait(pause)
+            pause = min(5.0, pause * 2)
+
+    def _connect(self) -> Connection:
+        url = self._database.settings.listen_url
+        if not url:
+            return self._database.open_connection()
+        return psycopg.connect(url, **self._database.connect_options())
+
+    def _hand_out(self, connection: Connection) -> None:
+        while self._watchers:
+            for notice in connection.notifies(timeout=IDLE_CLOSE, stop_after=1):
+                with self._lock:
+                    rung = tuple(self._watchers.get(notice.payload, ()))
+                for event in rung:
+                    event.set()
+
+    def _ring_all(self) -> None:
+        with self._lock:
+            events = {event for watchers in self._watchers.values() for event in watchers}
+        for event in events:
+            event.set()
+
+
+def wait_until(rung: threading.Event, listening: Callable[[], bool], pauses: Iterator[float], left: float) -> None:
+    """Wait for the bell, at most `left` seconds, and shorter while nobody listens."""
+    rung.wait(min(left, 2.0 if listening() else next(pauses)))
+    rung.clear()
+
+
+def polling_pauses(first: float = 0.01, longest: float = 0.5) -> Iterator[float]:
+    """Seconds between two looks without LISTEN: growing, bounded."""
+    pause = first
+    while True:
+        yield pause
+        pause = min(longest, pause * 1.5)

@@ -1,0 +1,40 @@
+"""FastAPI routers, error documents and limits that any project can mount."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fastapi import FastAPI
+
+from trilho.app import Trilho
+from trilho.http import openapi, problems
+from trilho.http.accepted import accepted
+from trilho.http.auth import ApiKey
+from trilho.http.jobs import jobs_router
+from trilho.http.limits import MAX_BODY, BodyLimit
+from trilho.http.problems import ProblemResponse, documented
+from trilho.http.schemas import Accepted, Problem, TaskOut
+from trilho.http.stats import stats_router
+
+__all__ = [
+    "Accepted",
+    "Problem",
+    "ProblemResponse",
+    "TaskOut",
+    "accepted",
+    "documented",
+    "install",
+    "jobs_router",
+    "stats_router",
+]
+
+
+def install(
+    api: FastAPI, app: Trilho, *, max_body: int = MAX_BODY, max_body_of: Mapping[str, int] = MappingProxyType({})
+) -> None:
+    """Give this API Trilho's routes, problem documents for all errors, the API key, and a limit of bytes for bodies."""
+    problems.install(api)
+    openapi.install(api, app)
+    api.include_router(jobs_router(app))
+    api.include_router(stats_router(app))
+    api.add_middleware(BodyLimit, limit=max_body, paths=max_body_of)
+    api.add_middleware(ApiKey, app=app)

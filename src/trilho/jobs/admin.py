@@ -1,0 +1,64 @@
+"""What people ask about jobs and do to them: `app.jobs`."""
+
+from typing import TYPE_CHECKING
+
+from trilho.db.pool import Connection
+from trilho.errors import JobStateError, UnknownJob
+from trilho.jobs import stats, store
+from trilho.jobs.job import Attempt, Job, JobFilter, JobPage
+from trilho.jobs.stats import QueueStats
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+
+class Jobs:
+    """Looks at jobs and steers them."""
+
+    def __init__(self, app: "Trilho") -> None:
+        self._app = app
+
+    def get(self, job_id: str) -> Job:
+        """One job; raises UnknownJob."""
+        job = self._app.database.run(store.view, job_id)
+        if job is None:
+            raise UnknownJob(job_id)
+        return job
+
+    def list(self, wanted: JobFilter | None = None) -> JobPage:
+        """One page of jobs, newest first."""
+        return self._app.database.run(store.page, wanted or JobFilter())
+
+    def attempts(self, job_id: str) -> "list[Attempt]":
+        """The attempts of a job that were not a plain success, in order; raises UnknownJob."""
+        self.get(job_id)
+        return self._app.database.run(store.attempts, job_id)
+
+    def retry(self, job_id: str) -> Job:
+        """Run a FAILURE or REVOKED job again, with a fresh budget of retries; raises UnknownJob, JobStateError."""
+        if not self._app.database.run(store.changed, "run_again", id=job_id):
+            raise JobStateError(job_id, self.get(job_id).state, "retry")
+        return self.get(job_id)
+
+    def cancel(self, job_id: str) -> Job:
+        """Revoke a waiting job at once, ask a running one to stop; raises UnknownJob, JobStateError if it is finished."""
+        if not self._app.database.run(_cancel_waiting, job_id):
+            if not self._app.database.run(store.changed, "cancel_running", id=job_id):
+                job = self.get(job_id)
+                raise JobStateError(job_id, job.state, "cancel")
+        return self.get(job_id)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Wait until a job is finished; `timeout` in seconds. Raises UnknownJob, TimeoutError."""
+        self._app.waiter.wait([job_id], timeout)
+        return self.get(job_id)
+
+    def stats(self) -> QueueStats:
+        """Workers, depths and failures, from samples: milliseconds, however deep the queues are."""
+        return self._app.database.run(stats.read)
+
+
+def _cancel_waiting(connection: Connection, job_id: str) -> bool:
+    rows = connection.execute(store.SQL["cancel_waiting"], {"id": job_id}).fetchall()
+    store.announce(connection, [row[0] for row in rows if row[1]])
+    return bool(rows)

@@ -1,0 +1,97 @@
+"""Where Celery would publish: rows instead of messages."""
+
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+from celery.app.amqp import AMQP
+from celery.utils.time import maybe_iso8601
+
+from trilho.jobs.attempt import RunningAttempt, running
+from trilho.jobs.enqueue import Message, Placement, RowProducer, held_jobs, job_of
+from trilho.jobs.job import NewJob
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+
+class RowAMQP(AMQP):  # type: ignore[misc]
+    """`.delay`, `send_task`, canvas, retry, replace and `celery call` all end in `send_task_message`."""
+
+    app: "Trilho"
+
+    def _retry_publish(self, publish: Any, *args: Any, **kwargs: Any) -> Any:
+        """Celery calls this for exactly what a finishing task sends: its links and the next step of its chain."""
+        attempt = running()
+        if attempt is None:
+            return publish(*args, **kwargs)
+        with attempt.dispatch():
+            return publish(*args, **kwargs)
+
+    def _create_task_sender(self) -> Any:
+        before, after = signals.before_task_publish, signals.after_task_publish
+
+        def send_task_message(
+            producer: Any, name: str, message: Any, queue: Any = None, routing_key: str | None = None, **options: Any
+        ) -> None:
+            headers, properties, body, _ = message
+            headers.update(options.get("headers") or {})
+            target = getattr(queue, "name", queue) or routing_key or self.app.conf.task_default_queue
+            before.send(
+                sender=name, body=body, exchange="", routing_key=target, declare=[], headers=headers,
+                properties=properties, retry_policy=None,
+            )  # fmt: skip
+            self._take(producer, name, Message(headers, properties, *body), self._placement(name, target, options))
+            after.send(sender=name, body=body, headers=headers, exchange="", routing_key=target)
+
+        return send_task_message
+
+    def _placement(self, name: str, queue: str, options: dict[str, Any]) -> Placement:
+        task = self.app._tasks.get(name)
+        when = options.get("trilho_run_at")
+        return Placement(
+            queue,
+            priority=options.get("priority") or 0,
+            run_at=when,
+            max_retries=getattr(task, "max_retries", None),
+            max_crashes=options.get("max_crashes", getattr(task, "max_crashes", None)),
+            max_payload=self.app.settings.max_payload,
+        )
+
+    def _take(self, producer: Any, name: str, message: Message, place: Placement) -> None:
+        job = job_of(name, message, place)
+        rows = [job, *held_jobs(job, message, self._queue_of)]
+        attempt = running()
+        if attempt is not None and job.id == attempt.job.id:
+            attempt.next_run = job
+        elif attempt is not None and (attempt.dispatching or hands_over(rows, attempt)):
+            attempt.new_jobs += [row for row in rows if row.id != attempt.job.id]
+        elif isinstance(producer, RowProducer):
+            producer.rows += rows
+        else:
+            self.app.enqueuer.enqueue(rows)
+
+    def _queue_of(self, signature: Any) -> str:
+        queue = signature.options.get("queue")
+        if queue is None:
+            route = self.app.amqp.router.route({}, signature.task, (), {})
+            queue = route.get("queue")
+        return getattr(queue, "name", queue) or self.app.conf.task_default_queue
+
+
+def hands_over(rows: list[NewJob], attempt: RunningAttempt) -> bool:
+    """`self.replace(chain)` gives the running id to the chain's last step: the row is held until then."""
+    held = next((row for row in rows if row.held and row.id == attempt.job.id), None)
+    if held is not None:
+        attempt.next_run = held
+    return held is not None
+
+
+def run_at(app: "Trilho", countdown: float | None, eta: Any) -> Any:
+    """When a call asks to run; None for at once. Raises TypeError or ValueError for what is no time."""
+    if countdown:
+        return app.now_plus(float(countdown))
+    if eta is None or countdown is not None:
+        return None
+    if isinstance(eta, str):
+        eta = maybe_iso8601(eta)
+    return app.aware(eta)

@@ -1,0 +1,58 @@
+"""The attempt that runs now: what its body and Celery's tracer say about it is gathered here and written as one commit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from trilho.db.transaction import Tx
+from trilho.jobs.job import Claimed, NewJob
+from trilho.jobs.outcome import Outcome
+from trilho.jobs.store import ChordPart, OtherResult
+
+
+@dataclass
+class RunningAttempt:
+    """One attempt of one job, and everything that has to be durable together with its end."""
+
+    job: Claimed
+    token: UUID
+    worker_name: str
+    tx: Tx | None = None
+    outcome: Outcome | None = None
+    next_run: NewJob | None = None  # what self.retry or self.replace put under the running id
+    new_jobs: list[NewJob] = field(default_factory=list)
+    others: list[OtherResult] = field(default_factory=list)
+    parts: list[ChordPart] = field(default_factory=list)
+    dispatching: int = 0
+    committed: bool = False
+    fenced: bool = False
+    commit_error: BaseException | None = None
+
+    @contextmanager
+    def dispatch(self) -> Iterator[None]:
+        """What is sent in this block belongs to the finish: links, the next step of a chain, a chord's body."""
+        self.dispatching += 1
+        try:
+            yield
+        finally:
+            self.dispatching -= 1
+
+
+_running: ContextVar[RunningAttempt | None] = ContextVar("trilho_attempt", default=None)
+
+
+def running() -> RunningAttempt | None:
+    """The attempt around the caller, if one runs."""
+    return _running.get()
+
+
+@contextmanager
+def entered(attempt: RunningAttempt) -> Iterator[RunningAttempt]:
+    """Make `attempt` the running one."""
+    token = _running.set(attempt)
+    try:
+        yield attempt
+    finally:
+        _running.reset(token)

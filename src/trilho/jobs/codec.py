@@ -1,0 +1,97 @@
+"""JSON of arguments and results: what kombu's JSON round-trips, plus Pydantic models and dataclasses by annotation."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args, get_type_hints
+
+from kombu.utils import json as kombu_json
+from pydantic import BaseModel, TypeAdapter
+
+from trilho.errors import PayloadTooLarge
+
+
+class Encoder(kombu_json.JSONEncoder):  # type: ignore[misc]
+    """kombu's encoder, for models and dataclasses too."""
+
+    def default(self, o: Any) -> Any:
+        """A JSON value for `o`; raises TypeError if there is none."""
+        if isinstance(o, BaseModel):
+            return o.model_dump(mode="json")
+        if dataclasses.is_dataclass(o) and not isinstance(o, type):
+            return {field.name: getattr(o, field.name) for field in dataclasses.fields(o)}
+        return super().default(o)
+
+
+def dumps(value: Any) -> str:
+    """JSON text; raises TypeError for what cannot be stored."""
+    text: str = kombu_json.dumps(value, cls=Encoder, separators=(",", ":"))
+    return text
+
+
+def loads(text: str | None) -> Any:
+    """The value of a JSON text; None for no text."""
+    return None if text is None else kombu_json.loads(text)
+
+
+def dump_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> tuple[str, str]:
+    """Both argument texts; raises TypeError that names the argument, or PayloadTooLarge above `limit` bytes."""
+    try:
+        texts = dumps(list(args)), dumps(dict(kwargs))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(_culprit(task, args, kwargs) or f"the arguments of {task} cannot be stored: {error}") from error
+    ensure_fits(f"the arguments of {task}", len(texts[0]) + len(texts[1]), limit)
+    return texts
+
+
+def ensure_fits(what: str, size: int, limit: int) -> None:
+    """Raise PayloadTooLarge if `size` bytes are above `limit`."""
+    if size > limit:
+        raise PayloadTooLarge(
+            f"{what} have {size} bytes of JSON, above the limit of {limit} (TRILHO_MAX_PAYLOAD): "
+            "store the data elsewhere and pass a reference"
+        )
+
+
+def _culprit(task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    named = [(f"argument {index}", value) for index, value in enumerate(args)]
+    for name, value in named + [(f"argument {key!r}", value) for key, value in kwargs.items()]:
+        try:
+            dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            return f"{name} of {task} cannot be stored as JSON: {error} (it is a {type(value).__name__})"
+    return None
+
+
+Decoder = Callable[[Sequence[Any], Mapping[str, Any]], tuple[list[Any], dict[str, Any]]]
+
+
+def decoder_for(function: Callable[..., Any], skip_first: bool) -> Decoder | None:
+    """What turns stored arguments into what the annotations ask for; None if they ask for nothing special."""
+    parameters = list(inspect.signature(function).parameters.values())[1 if skip_first else 0 :]
+    try:
+        hints = get_type_hints(function)
+    except NameError:  # an annotation that only a type checker can resolve
+        return None
+    adapters = {p.name: TypeAdapter(hints[p.name]) for p in parameters if _is_rich(hints.get(p.name))}
+    if not adapters:
+        return None
+    names = [p.name for p in parameters]
+
+    def decode(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        positional = [
+            adapters[name].validate_python(value) if name in adapters else value
+            for name, value in zip(names, args, strict=False)
+        ]
+        named = {
+            name: adapters[name].validate_python(value) if name in adapters else value for name, value in kwargs.items()
+        }
+        return positional + list(args[len(names) :]), named
+
+    return decode
+
+
+def _is_rich(annotation: Any) -> bool:
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)):
+        return True
+    return any(_is_rich(part) for part in get_args(annotation))

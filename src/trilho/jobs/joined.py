@@ -1,0 +1,63 @@
+"""Enqueue with a session or connection that the project has opened itself."""
+
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from trilho.db.transaction import BaseTx, Pending, follow, installed
+from trilho.jobs.result import Result
+from trilho.jobs.task import Task
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class JoinedTx(BaseTx):
+    """A transaction that somebody else commits."""
+
+    def __init__(self, app: "Trilho", connection: Any) -> None:
+        super().__init__(app.database)
+        self._raw = connection if isinstance(connection, psycopg.Connection) else None
+        if self._raw is None:
+            self.pending = follow(session_of(connection), Pending(app.database))
+
+    def add(self, sink: Any, row: Any) -> None:
+        """Keep the row for the session's commit, or insert it at once on a psycopg connection.
+
+        Nobody tells us when a psycopg connection commits, so the dispatcher finds the job at its next look.
+        """
+        super().add(sink, row)
+        if self._raw is not None:
+            self.pending.write_through(self._raw)
+
+
+class Joined:
+    """`app.join(db)`: enqueues with the commit of `db`."""
+
+    def __init__(self, app: "Trilho", connection: Any) -> None:
+        self._tx = JoinedTx(app, connection)
+
+    def delay(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+        """As `task.delay`, with the commit of the joined session or connection."""
+        return self.apply_async(task, args, kwargs)
+
+    def apply_async(self, task: Task[Any, R], args: Any = None, kwargs: Any = None, **options: Any) -> Result[R]:
+        """As `task.apply_async`, with the commit of the joined session or connection."""
+        with installed(self._tx):
+            return task.apply_async(args, kwargs, **options)
+
+
+def session_of(connection: Any) -> Session:
+    """The SQLAlchemy session; raises TypeError for what cannot be joined."""
+    if isinstance(connection, AsyncSession):
+        return connection.sync_session
+    if isinstance(connection, Session):
+        return connection
+    raise TypeError(
+        f"app.join() takes a SQLAlchemy Session, an AsyncSession or a psycopg Connection, not a {type(connection).__name__}"
+    )

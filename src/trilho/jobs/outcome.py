@@ -1,0 +1,121 @@
+"""What becomes of an attempt. Pure: decided from what is known, without I/O; `store` writes it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+
+from trilho.jobs.job import FAILURE, PENDING, RETRY, Claimed, NewJob
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """STARTED | PROCESSING -> SUCCESS | FAILURE | REVOKED."""
+
+    id: str
+    token: UUID
+    state: str
+    result: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    children: str | None = None
+    crash: bool = False
+    presumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reschedule:
+    """STARTED | PROCESSING -> RETRY | PENDING, to run again after `delay` seconds or at `run_at`.
+
+    `outcome` is what the attempt is remembered as; `job`, where given, replaces what the next attempt runs.
+    """
+
+    id: str
+    token: UUID
+    outcome: str
+    state: str = PENDING
+    delay: float = 0.0
+    run_at: datetime | None = None
+    crash: bool = False
+    presumed: bool = False
+    result: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    job: NewJob | None = None
+
+
+Outcome = Finish | Reschedule
+
+LOST = "LOST"
+RELEASED = "RELEASED"
+
+
+def retried(token: UUID, job: NewJob, result: str | None, error: str | None, traceback: str | None) -> Reschedule:
+    """The attempt asked for another one (`self.retry`)."""
+    return Reschedule(
+        job.id, token, RETRY, state=RETRY, run_at=job.run_at, result=result, error=error, traceback=traceback, job=job
+    )
+
+
+def replaced(token: UUID, job: NewJob) -> Reschedule:
+    """The attempt put another task under its own id (`self.replace`)."""
+    return Reschedule(job.id, token, RELEASED, run_at=job.run_at, job=job)
+
+
+def released(job_id: str, token: UUID, reason: str, delay: float = 0.0) -> Reschedule:
+    """Nobody's attempt: the job waits again, nothing is counted."""
+    return Reschedule(job_id, token, RELEASED, delay=delay, error=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process came to its end under its jobs; `presumed` when only its lease tells."""
+
+    reason: str
+    presumed: bool = False
+
+
+def crashed(job: Claimed, death: Death, limit: int) -> Outcome:
+    """The process died under this body: again after a growing pause, or FAILURE past the limit."""
+    count = job.crash_count + 1
+    allowed = limit if job.max_crashes is None else job.max_crashes
+    if count > allowed:
+        error = f"WorkerLostError: {death.reason}; the job has ended its process {count} times (limit {allowed})"
+        return Finish(job.id, job.claim_token, FAILURE, error=error, crash=True, presumed=death.presumed)
+    return Reschedule(
+        job.id,
+        job.claim_token,
+        LOST,
+        delay=crash_pause(count),
+        crash=True,
+        presumed=death.presumed,
+        error=f"worker lost: {death.reason}",
+    )
+
+
+def interrupted(job_id: str, token: UUID, reason: str) -> Reschedule:
+    """The process died, but not under this body."""
+    return Reschedule(job_id, token, LOST, error=f"worker lost: {reason}")
+
+
+def crash_pause(count: int) -> float:
+    """Seconds to wait after the n-th crash: none after the first, then doubling up to a minute."""
+    return 0.0 if count <= 1 else min(60.0, 2.0 ** (count - 2))
+
+
+_NOBODYS = ("40001", "40P01", "57P01", "57P02", "57P03", "25P03")  # serialization, deadlock, server going away
+
+
+def is_nobodys_attempt(error: BaseException) -> bool:
+    """Whether a transaction failed for a reason that lies in no body: serialization, deadlock, lost connection."""
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, psycopg.Error) and (
+            cause.sqlstate in _NOBODYS or (cause.sqlstate is None and isinstance(cause, psycopg.OperationalError))
+        ):
+            return True
+        cause = getattr(cause, "orig", None) or cause.__cause__ or cause.__context__
+    return False

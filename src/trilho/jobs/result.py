@@ -1,0 +1,24 @@
+"""AsyncResult on the rows: an id that was never enqueued is told from one that waits."""
+
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar
+
+from celery.result import AsyncResult
+
+R = TypeVar("R")
+
+
+class Result(AsyncResult, Generic[R]):  # type: ignore[misc]
+    """Handle of a job; may be awaited, harmlessly, so that one name serves sync and async code."""
+
+    id: str
+
+    def exists(self) -> bool:
+        """Whether the job has a row: enqueued, and its transaction committed."""
+        found: bool = self.backend.task_result_exists(self.id)
+        return found
+
+    def __await__(self) -> Generator[Any, None, "Result[R]"]:
+        """The handle itself."""
+        return self
+        yield

@@ -1,0 +1,289 @@
+"""The side of the pool process: claim a slice, run each body under Celery's tracer, write what became of it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from celery import current_app
+from celery.app.task import Context
+from celery.app.trace import TraceInfo
+from celery.exceptions import Reject
+
+from trilho.db.pool import LOST, Connection
+from trilho.db.transaction import Tx
+from trilho.errors import ClaimLost
+from trilho.jobs import codec, store
+from trilho.jobs.attempt import RunningAttempt, entered
+from trilho.jobs.job import REVOKED, RETRY, SUCCESS, Claimed
+from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, released, replaced, retried
+from trilho.jobs.progress import ProgressWriter
+from trilho.jobs.settlement import Conclusion, conclude, conclude_or_raise, fail, follow_up, is_plain
+from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+log = structlog.get_logger("trilho.runner")
+
+
+@dataclass(frozen=True, slots=True)
+class SliceOrder:
+    """What the parent asks a pool process to work on."""
+
+    ids: tuple[str, ...]
+    token: UUID
+    worker: UUID
+    worker_name: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of one job of a slice, as the parent needs it for Celery's events; `queue` counts throughput."""
+
+    queue: str
+    failed: bool
+    value: Any
+    runtime: float | None
+    state: str
+    priority: int = 0
+    first_sent_at: float | None = None  # set if the job was sent once only: what its message tells about the queue
+
+
+SliceReport = dict[str, Ran]
+
+
+def work(order: SliceOrder) -> SliceReport:
+    """Entry of a pool call. Ids that are missing in the report were not waiting."""
+    report: SliceReport = current_app._get_current_object().runner.work(order)
+    return report
+
+
+class Runner:
+    """Runs slices in one process."""
+
+    def __init__(self, app: "Trilho", shared: SharedState) -> None:
+        self.app = app
+        self.shared = shared
+        self.database = app.database
+        self.progress = ProgressWriter(app.database, app.settings.progress_interval)
+        self.in_body = False
+        self.busy = False
+
+    def work(self, order: SliceOrder) -> SliceReport:
+        """Claim, run, write. Raises ClaimLost when the lease ended before it began."""
+        self.busy = True
+        try:
+            return self._work(order)
+        finally:
+            self.busy = False
+
+    def _work(self, order: SliceOrder) -> SliceReport:
+        if not self.shared.may_run():
+            raise ClaimLost("the lease of this worker is over")
+        faults = self.database.faults
+        faults.hit("claim.before")
+        claimed = self._insist(lambda: self.database.run(store.claim, order.ids, claimant(order)))
+        self.shared.mark(order.slot, CLAIMED)
+        faults.hit("claim.after")
+        report: SliceReport = {}
+        ended: list[RunningAttempt] = []
+        for index, job in enumerate(claimed):
+            if job.state == REVOKED:
+                report[job.id] = ran_of(job, REVOKED)
+                continue
+            attempt = RunningAttempt(job, order.token, order.worker_name)
+            self.shared.mark(order.slot, BODY + index)
+            report[job.id] = self._run(attempt)
+            self.shared.mark(order.slot, CLAIMED)
+            ended.append(attempt)
+        faults.hit("finish.before")
+        self._write([attempt for attempt in ended if not attempt.committed])
+        faults.hit("finish.after")
+        self.shared.mark(order.slot, IDLE)
+        return report
+
+    # ---- one body
+
+    def _run(self, attempt: RunningAttempt) -> Ran:
+        job = attempt.job
+        task = self.app._tasks.get(job.task)
+        if task is None:
+            attempt.outcome = released(job.id, attempt.token, f"this worker does not know the task {job.task}", 5.0)
+            return ran_of(job, RETRY)
+        request = request_of(job, attempt.worker_name)
+        if task.transactional:
+            attempt.tx = self._open_transaction(attempt)
+        started = time.monotonic()
+        try:
+            self.in_body = True
+            self.database.faults.hit("body.before")
+            with entered(attempt):
+                traced = task.__trace__(job.id, request["args"], request["kwargs"], request)
+            self.in_body = False
+            self._decide(attempt, traced.info)
+            failed = traced.info is not None
+            value = traced.retval if failed else traced.retstr
+            return ran_of(job, state_of(attempt), failed, value, traced.runtime)
+        except Reject as error:
+            self._decide_after_commit_error(attempt, Context(request), error)
+            return ran_of(job, state_of(attempt), False, str(error), time.monotonic() - started)
+        finally:
+            self.in_body = False
+            self.progress.forget()
+            if attempt.tx is not None:
+                attempt.tx.close()
+
+    def _open_transaction(self, attempt: RunningAttempt) -> Tx:
+        tx = Tx(self.database, application_name=store.transaction_name(attempt.token))
+
+        def finish_last(connection: Connection) -> None:
+            self.database.faults.hit("finish.before")
+            conclusion = conclude_or_raise(self.app, connection, attempt)
+            tx.after.append(lambda: self._follow_up(conclusion))
+
+        tx.pending.last = finish_last
+        return tx
+
+    def _decide(self, attempt: RunningAttempt, info: TraceInfo | None) -> None:
+        """Turn what the tracer said into the outcome, where the backend has not been told it."""
+        attempt.outcome = outcome_of(attempt, info.state if info is not None else SUCCESS, info and info.retval)
+
+    def _decide_after_commit_error(self, attempt: RunningAttempt, request: Context, error: Reject) -> None:
+        cause = attempt.commit_error or error
+        job_id, token = attempt.job.id, attempt.token
+        if isinstance(cause, ClaimLost):
+            attempt.outcome, attempt.fenced = None, True
+            log.warning("claim.lost", job=job_id, task=attempt.job.task)
+        elif is_nobodys_attempt(cause):
+            if self._committed_after_all(attempt):
+                return
+            attempt.outcome = released(job_id, token, f"nobody's attempt: {cause}", delay=0.05)
+        else:
+            attempt.outcome = None
+            fail(self.app, attempt, request, cause)
+
+    def _committed_after_all(self, attempt: RunningAttempt) -> bool:
+        outcome = attempt.outcome
+        if outcome is None:
+            return False
+        found = self._insist(lambda: self.database.run(store.already_settled, [outcome]))
+        attempt.committed = attempt.job.id in found
+        return attempt.committed
+
+    # ---- writing
+
+    def _write(self, attempts: Sequence[RunningAttempt]) -> None:
+        writable = [attempt for attempt in attempts if attempt.outcome is not None]
+        if writable:
+            self._insist(lambda: self._write_once(writable))
+
+    def _write_once(self, attempts: Sequence[RunningAttempt]) -> None:
+        with self.database.connection() as connection:
+            if len(attempts) == 1 and is_plain(attempts[0]):
+                conclusion = conclude(self.app, connection, attempts)
+            else:
+                with connection.transaction():
+                    conclusion = conclude(self.app, connection, attempts)
+            self._report_fenced(connection, attempts)
+            follow_up(self.app, connection, conclusion)
+
+    def _report_fenced(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> None:
+        lost = [attempt for attempt in attempts if attempt.fenced and attempt.outcome is not None]
+        if not lost:
+            return
+        mine = store.already_settled(connection, [a.outcome for a in lost if a.outcome is not None])
+        for attempt in lost:
+            attempt.fenced = attempt.job.id not in mine
+            if attempt.fenced:
+                log.warning("claim.lost", job=attempt.job.id, task=attempt.job.task)
+
+    def _follow_up(self, conclusion: Conclusion) -> None:
+        with self.database.connection() as connection:
+            follow_up(self.app, connection, conclusion)
+
+    def _insist(self, verb: Callable[[], Any]) -> Any:
+        """Run a verb that may be repeated until PostgreSQL is back; give up when the lease is over."""
+        pause = 0.05
+        while True:
+            try:
+                return verb()
+            except LOST as error:
+                if not self.shared.may_run():
+                    raise ClaimLost("PostgreSQL was away for longer than the lease") from error
+                log.warning("postgresql.away", error=str(error).strip(), retry_in=pause)
+                time.sleep(pause)
+                pause = min(1.0, pause * 2)
+
+
+def ran_of(job: Claimed, state: str, failed: bool = False, value: Any = None, runtime: float | None = None) -> Ran:
+    """What the parent is told about a job."""
+    first = job.sent_at.timestamp() if job.sent_at is not None and job.sends == 1 else None
+    return Ran(job.queue, failed, value, runtime, state, job.priority, first)
+
+
+def claimant(order: SliceOrder) -> store.Claimant:
+    """Who claims a slice."""
+    return store.Claimant(order.token, order.worker, order.worker_name)
+
+
+def request_of(job: Claimed, hostname: str) -> dict[str, Any]:
+    """Celery's request of an attempt, from the row."""
+    request: dict[str, Any] = codec.loads(job.headers)
+    properties = request.get("properties") or {}
+    request |= {
+        "lang": "py",
+        "id": job.id,
+        "task": job.task,
+        "args": codec.loads(job.args),
+        "kwargs": codec.loads(job.kwargs),
+        "retries": job.retries,
+        "attempt": job.attempt,
+        "root_id": job.root_id,
+        "parent_id": job.parent_id,
+        "group": job.group_id,
+        "expires": job.expires_at and job.expires_at.isoformat(),
+        "hostname": hostname,
+        "is_eager": False,
+        "correlation_id": properties.get("correlation_id", job.id),
+        "reply_to": properties.get("reply_to"),
+        "delivery_info": {
+            "exchange": "",
+            "routing_key": job.queue,
+            "priority": job.priority,
+            "redelivered": job.attempt > 1,
+        },
+    }
+    request.setdefault("timelimit", [None, None])
+    return request | (codec.loads(job.canvas) or {})
+
+
+def outcome_of(attempt: RunningAttempt, state: str, raised: Any) -> Outcome | None:
+    """The outcome of an attempt whose body ended in `state`; pure."""
+    job_id, token, known = attempt.job.id, attempt.token, attempt.outcome
+    if attempt.committed:
+        return known
+    if attempt.next_run is not None:
+        if state == "IGNORED":
+            return replaced(token, attempt.next_run)
+        shown = known if isinstance(known, Finish) and known.state == RETRY else None
+        return retried(
+            token, attempt.next_run, shown and shown.result, shown and shown.error, shown and shown.traceback
+        )
+    if state == "REJECTED":
+        if getattr(raised, "requeue", False):
+            return released(job_id, token, f"rejected with requeue: {getattr(raised, 'reason', raised)}", delay=1.0)
+        return Finish(job_id, token, "FAILURE", error=f"Rejected: {getattr(raised, 'reason', raised)}")
+    if known is not None:
+        return known
+    if state in ("IGNORED", SUCCESS):
+        return Finish(job_id, token, SUCCESS)
+    return Finish(job_id, token, "FAILURE", error=f"{type(raised).__name__}: {raised}")
+
+
+def state_of(attempt: RunningAttempt) -> str:
+    """The state that the attempt leads to."""
+    return attempt.outcome.state if attempt.outcome is not None else "FENCED"

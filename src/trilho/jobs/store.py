@@ -1,0 +1,176 @@
+"""The verbs on the job tables. Each takes a connection and a list, and is one statement of `jobs.sql`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row, dict_row
+from pydantic_core import to_json
+
+from trilho.db.pool import Connection
+from trilho.db.sql import beside
+from trilho.jobs.job import Attempt, Claimed, Job, JobFilter, JobPage
+from trilho.jobs.outcome import Finish, Outcome, Reschedule
+
+SQL = beside(__file__, "jobs.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims: the token of the claim, the incarnation and the name of the worker."""
+
+    token: UUID
+    worker: UUID
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherResult:
+    """The end of a job that is not the running one."""
+
+    id: str
+    state: str
+    result: str | None
+    error: str | None
+    traceback: str | None
+    task: str | None = None
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChordPart:
+    """A member of a chord came to its end."""
+
+    chord: str
+    job: str
+    position: int | None
+    state: str
+    result: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Which outcomes were written, and which of those jobs somebody waits for."""
+
+    written: frozenset[str]
+    awaited: tuple[str, ...]
+
+
+def rows_json(rows: Sequence[Any]) -> str:
+    """A list of dataclasses as the one JSON parameter that a list verb takes."""
+    return to_json(rows).decode()
+
+
+def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> list[Claimed]:
+    """PENDING | RETRY -> STARTED, for those of `ids` that are due."""
+    values = {"ids": list(ids), "token": claimant.token, "worker": claimant.worker, "worker_name": claimant.name}
+    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+        return cursor.execute(SQL["claim"], values).fetchall()
+
+
+def settle(connection: Connection, outcomes: Sequence[Outcome]) -> Settled:
+    """Write outcomes, fenced by their tokens."""
+    ended = sorted((o for o in outcomes if isinstance(o, Finish)), key=lambda o: o.id)
+    again = sorted((o for o in outcomes if isinstance(o, Reschedule)), key=lambda o: o.id)
+    rows: list[tuple[Any, ...]] = []
+    if ended:
+        rows += connection.execute(SQL["finish"], {"rows": rows_json(ended)}).fetchall()
+    if again:
+        text = rows_json([_reschedule_row(outcome) for outcome in again])
+        rows += connection.execute(SQL["reschedule"], {"rows": text}).fetchall()
+    return Settled(frozenset(row[0] for row in rows), tuple(row[0] for row in rows if row[1]))
+
+
+_REPLACED = ("task", "queue", "priority", "args", "kwargs", "canvas", "headers", "retries", "expires_at")
+
+
+def _reschedule_row(outcome: Reschedule) -> dict[str, Any]:
+    row = {name: getattr(outcome, name) for name in Reschedule.__slots__ if name != "job"}
+    row["replace"] = outcome.job is not None
+    row["held"] = outcome.job is not None and outcome.job.held
+    if outcome.job is not None:
+        row |= {name: getattr(outcome.job, name) for name in _REPLACED}
+    return row
+
+
+def already_settled(connection: Connection, outcomes: Sequence[Outcome]) -> set[str]:
+    """Those of the outcomes that are in the rows: the answer to an earlier try got lost."""
+    rows = [{"id": o.id, "token": o.token, "state": o.state} for o in outcomes]
+    return {row[0] for row in connection.execute(SQL["settled"], {"rows": rows_json(rows)})}
+
+
+def store_others(connection: Connection, results: Sequence[OtherResult]) -> tuple[str, ...]:
+    """End waiting jobs that are not running; returns the awaited ones."""
+    last = {result.id: result for result in results}
+    text = rows_json([last[key] for key in sorted(last)])
+    rows = connection.execute(SQL["store_other"], {"rows": text}).fetchall()
+    return tuple(row[0] for row in rows if row[1])
+
+
+def lock_running(connection: Connection, workers: Sequence[UUID], limit: int) -> list[Claimed]:
+    """The running jobs of these processes, locked."""
+    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+        return cursor.execute(SQL["lock_running"], {"workers": list(workers), "limit": limit}).fetchall()
+
+
+def lock_claimed(connection: Connection, ids: Sequence[str], token: UUID) -> list[Claimed]:
+    """The jobs that this claim still holds, locked."""
+    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+        return cursor.execute(SQL["lock_claimed"], {"ids": list(ids), "token": token}).fetchall()
+
+
+def end_backends(connection: Connection, tokens: Sequence[UUID]) -> None:
+    """End what is left of the transactions that ran under these claims."""
+    connection.execute(SQL["end_backends"], {"names": [transaction_name(token) for token in tokens]})
+
+
+def transaction_name(token: UUID) -> str:
+    """The `application_name` of every transaction that runs under a claim."""
+    return f"trilho:{token}"
+
+
+def announce(connection: Connection, ids: Sequence[str]) -> None:
+    """Tell who waits that these jobs came to an end."""
+    if ids:
+        connection.execute(SQL["announce"], {"ids": list(ids)})
+
+
+def return_part(connection: Connection, part: ChordPart) -> tuple[bool, str | None]:
+    """Count a member of a chord; tells whether it was the last, and the body."""
+    row = connection.execute(SQL["return_part"], asdict(part)).fetchone()
+    assert row is not None
+    return bool(row[0]), row[1]
+
+
+def chord_parts(connection: Connection, chord: str) -> list[tuple[str, str | None]]:
+    """State and result of each member, in order."""
+    return connection.execute(SQL["chord_parts"], {"chord": chord}).fetchall()  # type: ignore[return-value]
+
+
+def view(connection: Connection, job_id: str) -> Job | None:
+    """One job as people see it."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(SQL["view"], {"id": job_id}).fetchone()
+    return None if row is None else Job.from_row(row)
+
+
+def page(connection: Connection, wanted: JobFilter) -> JobPage:
+    """One page of jobs, newest first."""
+    values = asdict(wanted) | {"limit": wanted.limit + 1}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        jobs = [Job.from_row(row) for row in cursor.execute(SQL["list"], values)]
+    more = len(jobs) > wanted.limit
+    items = jobs[: wanted.limit]
+    return JobPage(items, items[-1].id if more else None)
+
+
+def attempts(connection: Connection, job_id: str) -> list[Attempt]:
+    """What became of each attempt that was not a plain success."""
+    with connection.cursor(row_factory=class_row(Attempt)) as cursor:
+        return cursor.execute(SQL["attempts"], {"id": job_id}).fetchall()
+
+
+def changed(connection: Connection, query: str, **values: Any) -> bool:
+    """Run one statement of `jobs.sql`; whether it hit a row."""
+    return connection.execute(SQL[query], values).rowcount > 0

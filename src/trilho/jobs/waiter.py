@@ -1,0 +1,51 @@
+"""Waiting for the end of jobs, without hammering the database."""
+
+import time
+from collections.abc import Sequence
+
+from trilho.db.pool import Connection, Database
+from trilho.db.wakeups import Listener, polling_pauses, wait_until
+from trilho.errors import UnknownJob
+from trilho.jobs.job import FINISHED
+from trilho.jobs.store import SQL
+
+
+class Waiter:
+    """Waits for jobs of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._listener = Listener(database)
+
+    def wait(self, ids: Sequence[str], timeout: float | None = None) -> set[str]:
+        """Wait until one of the jobs at least is finished; returns the finished ones.
+
+        `timeout` is in seconds. Raises UnknownJob for an id without a row, TimeoutError when the time is over.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pauses = polling_pauses()
+        with self._listener.watching(ids) as rung:
+            self._database.run(_await, ids)
+            while True:
+                finished = self._finished(ids)
+                if finished:
+                    return finished
+                left = 60.0 if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"{len(ids)} job(s) did not end within {timeout} seconds, such as {ids[0]!r}")
+                wait_until(rung, self._listener.connected.is_set, pauses, left)
+
+    def _finished(self, ids: Sequence[str]) -> set[str]:
+        states = self._database.run(_states, ids)
+        for job_id in ids:
+            if job_id not in states:
+                raise UnknownJob(job_id)
+        return {job_id for job_id, state in states.items() if state in FINISHED}
+
+
+def _await(connection: Connection, ids: Sequence[str]) -> None:
+    connection.execute(SQL["await"], {"ids": list(ids)})
+
+
+def _states(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    return dict(connection.execute(SQL["states"], {"ids": list(ids)}).fetchall())

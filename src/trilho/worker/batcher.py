@@ -1,0 +1,249 @@
+"""The batcher: turns requests into slices for the pool, and what comes back into events and settlements.
+
+A slice holds one job. The claim is made by the pool process with a token that the parent has chosen, so that the parent
+can settle what a dead process leaves behind.
+"""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import structlog
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import TaskRevokedError
+from celery.worker import state
+
+from trilho.jobs import aftermath
+from trilho.jobs.aftermath import Verdict
+from trilho.jobs.outcome import Death
+from trilho.jobs.runner import Ran, SliceOrder, SliceReport, work
+from trilho.processes.shared import BODY, IDLE
+from trilho.processes.store import Pulse
+
+if TYPE_CHECKING:
+    from trilho.worker.consumer import JobConsumer
+
+log = structlog.get_logger("trilho.worker")
+
+SHORT = 0.05
+"""Seconds: while slices take less on average, messages are acknowledged early so that the next ones come in time."""
+
+
+@dataclass
+class Slice:
+    """One pool call under way."""
+
+    order: SliceOrder
+    requests: dict[str, Any]
+    begun: float
+    pid: int | None = None
+    ending: str | None = None  # why this worker itself ends the process: cancelled, lease, shutdown
+
+
+@dataclass
+class Batcher:
+    """Keeps the pool busy, and never holds more than it can begin soon."""
+
+    consumer: "JobConsumer"
+    waiting: deque[Any] = field(default_factory=deque)
+    slices: dict[UUID, Slice] = field(default_factory=dict)
+    pulse: Pulse = field(default_factory=Pulse)
+    received: dict[tuple[str, int], float] = field(default_factory=dict)
+    closed: bool = False
+    _free_slots: list[int] = field(default_factory=list)
+    _scheduled: bool = False
+    _average: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._free_slots = list(range(self.consumer.app.shared.slots))
+
+    # ---- taking requests
+
+    def add(self, request: Any) -> None:
+        """Take a request of Celery's strategy: a wake-up, or a plain message that has to become a row first."""
+        if self.closed:
+            return
+        if not request.is_wakeup:
+            self.consumer.adopt(request)
+        elif request.direct:
+            self._wait(request, first=True)
+        else:
+            self._wait(request)
+
+    def _wait(self, request: Any, first: bool = False) -> None:
+        (self.waiting.appendleft if first else self.waiting.append)(request)
+        self.schedule()
+
+    def schedule(self) -> None:
+        """Fill the pool soon."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.consumer.call_soon(self._fill)
+
+    def room(self) -> int:
+        """How many jobs the dispatcher may hand over now: free processes, and those that will be free in a moment."""
+        now = time.monotonic()
+        short = sum(1 for s in self.slices.values() if now - s.begun < 1.0 and self._average < SHORT)
+        return max(0, self._processes() - len(self.slices) + short - sum(1 for r in self.waiting if r.direct))
+
+    def knows(self, job_id: str) -> bool:
+        """Whether this worker has the job at hand already."""
+        return job_id in state.requests
+
+    # ---- slices
+
+    def _processes(self) -> int:
+        return int(self.consumer.pool.num_processes)
+
+    def _fill(self) -> None:
+        self._scheduled = False
+        while self.waiting and len(self.slices) < self._processes() and self._may_start():
+            request = self.waiting.popleft()
+            if not request.revoked():
+                self._start(request)
+
+    def _may_start(self) -> bool:
+        if self.closed:
+            return False
+        if not self.consumer.app.shared.may_run():
+            self.consumer.later(0.1, self.schedule)
+            return False
+        return True
+
+    def _start(self, request: Any) -> None:
+        lease = self.consumer.lease
+        order = SliceOrder((request.id,), uuid4(), lease.incarnation, self.consumer.hostname, self._free_slots.pop())
+        self.consumer.app.shared.mark(order.slot, IDLE)
+        under_way = Slice(order, {request.id: request}, time.monotonic())
+        self.slices[order.token] = under_way
+        self.pulse.running = len(self.slices)
+        hard, soft = request.time_limits or (None, None)
+        task = request.task
+        request._apply_result = None
+        self.consumer.pool.apply_async(
+            work,
+            (order,),
+            accept_callback=lambda pid, when: self._accepted(under_way, pid, when),
+            timeout_callback=lambda soft, limit: self._timed_out(under_way, soft, limit),
+            callback=lambda report: self._done(under_way, report),
+            error_callback=lambda info: self._broken(under_way, info),
+            soft_timeout=soft or task.soft_time_limit,
+            timeout=hard or task.time_limit,
+            correlation_id=request.id,
+        )
+
+    def _accepted(self, under_way: Slice, pid: int, when: float) -> None:
+        under_way.pid = pid
+        self.pulse.last_progress = time.time()
+        for request in under_way.requests.values():
+            request.on_accepted(pid, when)
+            if self._average < SHORT:
+                request.acknowledge()
+
+    def _close(self, under_way: Slice) -> bool:
+        """Take a slice off the books, once."""
+        if self.slices.pop(under_way.order.token, None) is None:
+            return False
+        self._free_slots.append(under_way.order.slot)
+        self._average = 0.8 * self._average + 0.2 * (time.monotonic() - under_way.begun)
+        self.pulse.running = len(self.slices)
+        self.pulse.last_progress = time.time()
+        for request in under_way.requests.values():
+            request.acknowledge()
+        self.schedule()
+        return True
+
+    def _done(self, under_way: Slice, report: SliceReport) -> None:
+        if not self._close(under_way):
+            return
+        for job_id, request in under_way.requests.items():
+            ran = report.get(job_id)
+            if ran is None:
+                self.pulse.dropped += 1
+                state.task_ready(request)
+            else:
+                self._report(request, ran)
+        self.consumer.poke()
+
+    def _report(self, request: Any, ran: Ran) -> None:
+        self.pulse.processed += 1
+        self.pulse.finished[ran.queue] = self.pulse.finished.get(ran.queue, 0) + 1
+        if ran.first_sent_at is not None and not request.direct:
+            key = (ran.queue, ran.priority)
+            self.received[key] = max(self.received.get(key, 0.0), ran.first_sent_at)
+        if ran.state in ("REVOKED", "FENCED"):
+            state.task_ready(request)
+        else:
+            request.on_success((int(ran.failed), ran.value, ran.runtime or 0.0))
+
+    # ---- slices that go wrong
+
+    def _timed_out(self, under_way: Slice, soft: bool, limit: float) -> None:
+        ids = ", ".join(under_way.requests)
+        log.warning("time_limit.soft" if soft else "time_limit.hard", jobs=ids, limit=limit)
+
+    def _broken(self, under_way: Slice, info: Any) -> None:
+        """The pool process died, or the slice raised: settle what its claim holds."""
+        if not self._close(under_way):
+            return
+        error = getattr(info.exception, "exc", info.exception)
+        end_group(under_way.pid)
+        order = under_way.order
+        verdict = self._verdict(under_way, error)
+        log.warning("slice.broken", jobs=list(order.ids), error=repr(error), because=under_way.ending)
+        for request in under_way.requests.values():
+            state.task_ready(request)
+            request.send_event("task-failed", exception=repr(error), traceback=None)
+        self.consumer.clerk.submit(self._settle, order, verdict)
+
+    def _settle(self, connection: Any, order: SliceOrder, verdict: Verdict) -> None:
+        aftermath.settle_claim(self.consumer.app, connection, order.ids, order.token, verdict)
+        self.consumer.poke()
+
+    def _verdict(self, under_way: Slice, error: BaseException) -> Verdict:
+        shared, order = self.consumer.app.shared, under_way.order
+        if under_way.ending == "cancelled" or isinstance(error, (Terminated, TaskRevokedError)):
+            return aftermath.revoke("cancelled while it ran")
+        if under_way.ending is not None:
+            return aftermath.release(f"its worker ended it: {under_way.ending}")
+        if isinstance(error, TimeLimitExceeded):
+            return aftermath.time_out(error.args[0] if error.args else None)
+        if isinstance(error, (WorkerLostError, SystemExit)):
+            running = shared.read(order.slot) - BODY
+            limit = self.consumer.app.settings.max_crashes
+            death = Death(f"{error}")
+            return aftermath.crash(death, limit, lambda job: running >= 0 and order.ids[running] == job.id)
+        return aftermath.release(f"the slice failed: {error!r}")
+
+    # ---- ending bodies
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """End the processes that run these jobs."""
+        wanted = set(job_ids)
+        for under_way in list(self.slices.values()):
+            if wanted & under_way.requests.keys():
+                self._end(under_way, "cancelled")
+
+    def end_all(self, because: str) -> None:
+        """End every process that runs a slice; safe to call from any thread."""
+        for under_way in list(self.slices.values()):
+            self._end(under_way, because)
+
+    def _end(self, under_way: Slice, because: str) -> None:
+        under_way.ending = under_way.ending or because
+        end_group(under_way.pid)
+
+
+def end_group(pid: int | None) -> None:
+    """End a pool process and everything that its bodies started: it leads a process group of its own."""
+    if not pid or pid == os.getpid():
+        return
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass

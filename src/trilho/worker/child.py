@@ -1,0 +1,47 @@
+"""What a pool process does beside its bodies: it leads a process group, watches the lease and writes late progress."""
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from billiard.exceptions import SoftTimeLimitExceeded
+from billiard.pool import SIG_SOFT_TIMEOUT
+
+from trilho.processes.shared import boot_time
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+log = structlog.get_logger("trilho.child")
+
+LOOK = 0.1
+
+
+def begin(app: "Trilho") -> None:
+    """Set up a pool process right after its fork."""
+    os.setpgid(0, 0)
+    runner = app.runner
+
+    def on_soft_limit(signum: int, frame: Any) -> None:
+        # Only a body may be interrupted: a claim or a finish has to come to its end.
+        if runner.in_body:
+            raise SoftTimeLimitExceeded()
+
+    if SIG_SOFT_TIMEOUT is not None:
+        signal.signal(SIG_SOFT_TIMEOUT, on_soft_limit)
+    threading.Thread(target=_watch, args=(app,), name="trilho-child", daemon=True).start()
+
+
+def _watch(app: "Trilho") -> None:
+    """End this process when the lease is over under a body: a hung parent must not keep it alive past it."""
+    runner, shared, parent = app.runner, app.shared, os.getppid()
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+        runner.progress.flush()
+        if runner.busy and boot_time() >= shared.deadline:
+            log.error("lease.over", pid=os.getpid())
+            break
+    os.killpg(os.getpid(), signal.SIGKILL)

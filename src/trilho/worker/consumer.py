@@ -1,0 +1,330 @@
+"""The consumer of a Trilho worker: Celery's, with a batcher, a lease, a dispatcher, and no fear of a missing broker."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from celery import signals
+from celery.utils.time import maybe_iso8601
+from celery.worker import state
+from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+from kombu import Message as BrokerMessage
+
+from trilho.dispatcher.loop import Dispatcher
+from trilho.jobs import store
+from trilho.jobs.enqueue import EMPTY_BODY, Message, Placement, job_of, wakeup_headers
+from trilho.jobs.job import DueJob
+from trilho.processes.lease import Lease
+from trilho.processes.store import ProcessInfo, Pulse
+from trilho.worker import child
+from trilho.worker.batcher import Batcher
+from trilho.worker.clerk import Clerk
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+log = structlog.get_logger("trilho.worker")
+
+BROKER_PAUSE = 0.5
+
+
+class HandedOver(BrokerMessage):  # type: ignore[misc]
+    """A wake-up that the dispatcher hands over itself: there is nothing to acknowledge."""
+
+    def ack(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing."""
+
+    ack_log_error = reject = reject_log_error = requeue = ack
+
+
+class JobConsumer(Consumer):  # type: ignore[misc]
+    """Runs in the worker's main process; Celery creates it before it starts the pool."""
+
+    app: "Trilho"
+
+    def __init__(self, on_task_request: Any, **options: Any) -> None:
+        super().__init__(on_task_request, **options)
+        self.batcher = Batcher(self)
+        self.on_task_request = self.batcher.add
+        self.clerk = Clerk(self.app.database)
+        self.lease = Lease(self.app.database, self._info(), self._pulse, self.app.shared, self._on_lease_lost)
+        self.dispatcher = Dispatcher(self.app, self.lease, self) if self.app.settings.dispatcher else None
+        self._handle: Any = None
+        self._begun = False
+        self._connect_signals()
+
+    def _connect_signals(self) -> None:
+        app = self.app
+        self._on_child = lambda **_: child.begin(app)
+        signals.worker_process_init.connect(self._on_child)
+        signals.worker_shutting_down.connect(self._on_shutting_down)
+        signals.worker_shutdown.connect(self._on_shutdown)
+
+    # ---- life
+
+    def start(self) -> None:
+        """Begin the threads, after the pool has forked, then run Celery's loop."""
+        if not self._begun:
+            self._begun = True
+            self.clerk.start()
+            self.lease.start()
+            if self.dispatcher is not None:
+                self.dispatcher.start()
+        super().start()
+
+    def _info(self) -> ProcessInfo:
+        return ProcessInfo(
+            kind="worker",
+            name=self.hostname,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            version=version("trilho"),
+            lease=self.app.settings.lease,
+            pool=type(self.pool).__module__.rpartition(".")[2],
+            concurrency=self.pool.limit,
+            queues=self.queues(),
+            tasks=self.tasks(),
+        )
+
+    def _pulse(self) -> Pulse:
+        pulse = self.batcher.pulse
+        pulse.queues = self.queues()
+        return pulse
+
+    def _on_lease_lost(self) -> None:
+        self.batcher.end_all("lease")
+
+    def _on_shutting_down(self, sig: Any = None, how: str = "", **_: Any) -> None:
+        """SIGTERM: claim nothing more, wait a while, then end the bodies."""
+        self.batcher.closed = True
+        self.batcher.pulse.state = "stopping"
+        if self.dispatcher is not None:
+            self.dispatcher.stop()
+        grace = self.app.settings.shutdown_grace if how.lower() == "warm" else 0.0
+        threading.Thread(target=self._end_bodies, args=(grace,), name="trilho-grace", daemon=True).start()
+
+    def _end_bodies(self, grace: float) -> None:
+        deadline = time.monotonic() + grace
+        while self.batcher.slices and time.monotonic() < deadline:
+            time.sleep(0.05)
+        while self.batcher.slices:
+            self.batcher.end_all("shutdown")
+            time.sleep(0.2)
+
+    def _on_shutdown(self, **_: Any) -> None:
+        """The pool is gone: give back what its processes still held, then leave."""
+        for under_way in list(self.batcher.slices.values()):
+            under_way.ending = under_way.ending or "shutdown"
+            self.batcher._broken(under_way, _Gone())
+        waiting = [request.id for request in self.batcher.waiting]
+        if waiting:
+            self.clerk.submit(store.changed, "resend", ids=waiting)
+        self.clerk.finish(timeout=5.0)
+        self.lease.stop()
+        self.app.database.close()
+
+    # ---- what the batcher and the dispatcher ask for
+
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this worker consumes."""
+        return tuple(sorted(self.app.amqp.queues.consume_from))
+
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that this worker knows."""
+        return tuple(sorted(self.app.tasks))
+
+    def room(self) -> int:
+        """How many jobs the dispatcher may hand over now."""
+        return 0 if self._handle is None or self.batcher.closed else self.batcher.room()
+
+    def hand_over(self, jobs: Sequence[DueJob]) -> None:
+        """Take due jobs from the dispatcher's thread; they go before what the broker brings."""
+        self.call_soon(self._take_over, tuple(jobs))
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """End these jobs if they run here."""
+        self.call_soon(self.batcher.cancel, tuple(job_ids))
+
+    def received(self) -> dict[tuple[str, int], float]:
+        """Until when the wake-ups of each queue and priority have been received."""
+        return dict(self.batcher.received)
+
+    def poke(self) -> None:
+        """Let the dispatcher look now."""
+        if self.dispatcher is not None:
+            self.dispatcher.poke()
+
+    def later(self, seconds: float, callback: Any) -> None:
+        """Call back from the event loop."""
+        self.timer.call_after(seconds, callback)
+
+    def _take_over(self, jobs: Sequence[DueJob]) -> None:
+        for job in jobs:
+            if not self.batcher.knows(job.id):
+                self._handle(_message_of(job))
+
+    # ---- messages
+
+    def create_task_handler(self, **options: Any) -> Any:
+        """Celery's handler; also what the dispatcher's jobs go through."""
+        handler = super().create_task_handler(**options)
+        known = self.strategies
+
+        def handle(message: Any) -> None:
+            headers = message.headers or {}
+            if headers.get("task") in known and self.batcher.knows(headers.get("id", "")):
+                self.batcher.pulse.dropped += 1
+                message.ack_log_error(log, self.connection_errors)
+                return
+            handler(message)
+
+        self._handle = handle
+        return handle
+
+    def adopt(self, request: Any) -> None:
+        """Make the row of a plain Celery message, then treat the message as a wake-up."""
+        self.clerk.submit(self._adopt, request)
+
+    def _adopt(self, connection: Any, request: Any) -> None:
+        headers = dict(request.request_dict)
+        args, kwargs, embed = request._payload
+        place = Placement(
+            queue=request.delivery_info.get("routing_key") or self.app.conf.task_default_queue,
+            priority=request.delivery_info.get("priority") or 0,
+            run_at=maybe_iso8601(headers.get("eta")),
+            max_retries=request.task.max_retries,
+            max_crashes=request.task.max_crashes,
+            max_payload=2**62,  # it is in our hands already: refusing it would lose it
+        )
+        kept = {name: value for name, value in headers.items() if name not in _OF_THE_REQUEST}
+        job = job_of(request.task.name, Message(kept, headers.get("properties") or {}, args, kwargs, embed or {}), place)
+        store.changed(connection, "adopt", rows=store.rows_json([job]))
+        self.app.database.faults.hit("adopt.after")
+        self.call_soon(self._adopted, request, place.run_at is not None)
+
+    def _adopted(self, request: Any, later: bool) -> None:
+        if later:
+            state.task_ready(request)
+            request.acknowledge()
+        else:
+            self.batcher._wait(request)
+
+    def apply_eta_task(self, task: Any) -> None:
+        """A plain message for a later time waits in PostgreSQL, not here."""
+        self.batcher.add(task)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        """A wake-up for a task that is not known here: the row waits for a worker that knows it."""
+        headers = message.headers or {}
+        if "id" not in headers or not headers.get("trilho"):
+            super().on_unknown_task(body, message, exc)
+            return
+        reason = f"worker {self.hostname} consumes this queue but does not know the task {headers['task']}"
+        log.warning("task.unknown", job=headers["id"], task=headers["task"])
+        self.clerk.submit(store.changed, "unknown_task", id=headers["id"], reason=reason)
+        message.ack_log_error(log, self.connection_errors)
+
+    # ---- a missing broker
+
+    def on_close(self) -> None:
+        """The broker is gone. What was received stays good, for the truth is in the rows."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Wait for the broker while everything else goes on: results, lost children, time limits, due jobs."""
+        probe = _Probe(conn.clone())
+        mine: set[Any] = set()
+        pumping = False
+        while not probe.connected(BROKER_PAUSE if not self.hub or not pumping else 0.0):
+            maybe_shutdown()
+            if self.hub and self.pool is not None and not pumping:
+                pumping = True
+                before = _entries(self.hub)
+                self.controller.register_with_event_loop(self.hub)
+                self._handle = self._handle or self._local_handler()
+                mine = _entries(self.hub) - before
+            if pumping:
+                self._pump(0.2)
+        for entry in mine:
+            self.timer.cancel(entry)
+        self.first_connection_attempt = False
+        conn.connect()
+        return conn
+
+    def _local_handler(self) -> Any:
+        if not self.strategies:
+            self.update_strategies()
+        return self.create_task_handler()
+
+    def _pump(self, seconds: float) -> None:
+        loop = self.hub.create_loop()
+        timer = self.timer.call_after(seconds, _nothing)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            next(loop, None)
+        self.timer.cancel(timer)
+
+
+_OF_THE_REQUEST = frozenset({"properties", "hostname", "delivery_info", "reply_to", "correlation_id", "args", "kwargs"})
+
+
+class _Gone:
+    """Stands for the exception info of a process that ended with the worker."""
+
+    exception = SystemExit(0)
+
+
+class _Probe:
+    """Tries in the background whether the broker can be reached."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._reached = threading.Event()
+        threading.Thread(target=self._run, name="trilho-probe", daemon=True).start()
+
+    def connected(self, wait: float) -> bool:
+        """Whether the broker answered."""
+        return self._reached.wait(wait)
+
+    def _run(self) -> None:
+        warned = False
+        while True:
+            try:
+                self._connection.connect()
+                self._connection.default_channel  # noqa: B018 - Redis connects here
+                break
+            except Exception as error:  # whatever the transport raises
+                if not warned:
+                    log.warning("broker.away", error=repr(error))
+                warned = True
+                time.sleep(BROKER_PAUSE)
+        self._connection.release()
+        self._reached.set()
+
+
+def _entries(hub: Any) -> set[Any]:
+    return {scheduled.entry for scheduled in hub.timer.queue}
+
+
+def _nothing() -> None:
+    """Ends a wait of the event loop."""
+
+
+def _message_of(job: DueJob) -> HandedOver:
+    return HandedOver(
+        body=EMPTY_BODY,
+        delivery_tag=job.id,
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={**wakeup_headers(job), "trilho_direct": True},
+        properties={"correlation_id": job.id, "priority": job.priority, "body_encoding": "base64"},
+        delivery_info={"exchange": "", "routing_key": job.queue, "redelivered": False},
+        channel=None,
+        accept={"application/json"},
+    )
+

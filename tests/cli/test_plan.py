@@ -1,0 +1,52 @@
+"""What a stack consists of."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trilho.cli.plan import Plan, Urls, changes, environment, worker, worker_arguments, worker_names
+
+PLAN = Plan(app="shop", data=Path("data"))
+URLS = Urls("postgresql://db", "redis://broker")
+counts = st.integers(0, 12)
+
+
+def test_workers_are_numbered_from_the_second_on() -> None:
+    assert worker_names(3) == ["worker", "worker-2", "worker-3"]
+    assert worker_names(0) == []
+
+
+@given(counts, st.sets(st.sampled_from(worker_names(12))), st.data())
+def test_scaling_ends_with_exactly_the_wanted_workers(count: int, present: set[str], data: st.DataObject) -> None:
+    leaving = data.draw(st.sets(st.sampled_from(sorted(present)))) if present else set()
+    start, stop = changes(count, present, leaving)
+    assert not set(start) & present, "a name that still belongs to a process is not given away"
+    assert not set(stop) & leaving, "nobody is asked to stop twice"
+    assert (present | set(start)) - set(stop) - (leaving - set(worker_names(count))) == set(worker_names(count))
+
+
+def test_a_worker_is_a_plain_celery_worker() -> None:
+    _, *arguments = worker_arguments("shop", "worker-2")
+    assert arguments[:4] == ["-m", "celery", "-A", "shop"]
+    assert " ".join(arguments).endswith("worker -n worker-2@%h -c 2 -l INFO --without-gossip --without-mingle")
+
+
+@pytest.mark.parametrize("given", [["-c", "8"], ["-c8"], ["--concurrency", "8"], ["--concurrency=8"]])
+def test_an_option_given_by_the_user_gets_no_default(given: list[str]) -> None:
+    arguments = worker_arguments("shop", "worker", given)
+    assert "2" not in arguments
+    assert "worker@%h" in arguments
+
+
+def test_processes_get_the_urls_and_the_folder_and_keep_the_rest() -> None:
+    variables = environment({"LANG": "C", "TRILHO_BROKER_URL": "other"}, PLAN, URLS)
+    assert variables["TRILHO_DATABASE_URL"] == "postgresql://db"
+    assert variables["TRILHO_BROKER_URL"] == "redis://broker"
+    assert variables["TRILHO_DATA"] == "data"
+    assert variables["LANG"] == "C"
+
+
+def test_secrets_do_not_show_in_the_representation_of_a_program() -> None:
+    assert "postgresql://" not in repr(worker(PLAN, URLS, "worker"))

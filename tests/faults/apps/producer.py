@@ -1,0 +1,26 @@
+"""A program that writes a row and enqueues a job in one transaction, and may be killed while it does.
+
+`python -m tests.faults.apps.producer KEY`
+"""
+
+import os
+import sys
+
+from sqlalchemy import text
+
+from tests.faults.apps.application import build
+from tests.faults.apps.bodies import ledger
+
+
+def main(key: str) -> None:
+    """Write down `asked`, commit row and job, write down `acked`."""
+    app = build()
+    ledger().write(key, "asked", 1, os.getpid())
+    with app.transaction() as tx:
+        tx.session.execute(text("UPDATE counters SET value = value + 1 WHERE name = 'a'"))
+        app.tasks["lab.record"].delay(key)
+    ledger().write(key, "acked", 1, os.getpid())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

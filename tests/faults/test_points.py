@@ -1,0 +1,87 @@
+"""A process is killed at every named fault point; the points are found in the source, so none can be forgotten."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from celery import chain
+
+import trilho
+from tests.lab import processes
+from tests.lab.lab import Lab
+from tests.lab.ledger import EXACT, account
+from tests.lab.poll import eventually
+from tests.lab.servers import ROOT
+from tests.lab.worker import Worker
+
+SOURCE = Path(trilho.__file__).parent
+POINT = re.compile(r"""\bhit\(\s*"([a-z_.]+)"\s*\)""")
+POINTS = sorted({point for file in SOURCE.rglob("*.py") for point in POINT.findall(file.read_text())})
+IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.")]
+IN_WORKERS = [point for point in POINTS if not point.startswith("enqueue.")]
+
+
+def produce(lab: Lab, key: str, fault: str) -> int:
+    """Run the program that saves a row and enqueues a job; its exit code."""
+    command = [sys.executable, "-m", "tests.faults.apps.producer", key]
+    environment = lab.environment(fault=fault) | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=30).returncode
+
+
+@pytest.mark.parametrize("point", IN_CLIENTS)
+def test_client_killed_while_it_enqueues_leaves_row_and_job_or_neither(lab: Lab, point: str) -> None:
+    assert produce(lab, "healthy", "") == 0
+    assert produce(lab, "killed", f"{point}=kill") == -9
+    ((rows,),) = lab.query("SELECT value FROM counters WHERE name = 'a'")
+    jobs = sum(lab.states().values())
+    assert rows == jobs == (1 if "before" in point else 2)
+    lab.worker("w1")
+    lab.all_succeed(jobs)
+    assert account(["healthy", "killed"][:jobs], lab.effects()) == EXACT
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("point", IN_WORKERS)
+def test_worker_killed_at(lab: Lab, point: str) -> None:
+    victim = lab.worker("victim", concurrency=1)
+    lab.send("record", "orphan", 3.0)
+    lab.began("orphan")
+    faulty = lab.worker("faulty", fault=f"{point}=kill@2", max_crashes=100, concurrency=2)
+    pool = {process.pid for process in faulty.pool()}
+    keys = load(lab)
+    victim.kill()
+    try:
+        eventually(lambda: hurt(faulty, pool), timeout=8)
+    except AssertionError:
+        faulty.terminate()
+        eventually(lambda: hurt(faulty, pool), timeout=10)
+    lab.worker("healthy", max_crashes=100)
+    faulty.end()
+    eventually(lambda: account(keys, lab.effects()).lost, lambda lost: not lost, timeout=30)
+    assert account(keys, lab.effects()) == EXACT
+    eventually(lambda: set(lab.states()), lambda states: states == {"SUCCESS"})
+
+
+def load(lab: Lab) -> list[str]:
+    """Work of every kind; the keys of the effects that it must have."""
+    keys = [f"job-{number}" for number in range(10)]
+    lab.send_many("record", keys, 0.05)
+    for number in range(4):
+        lab.send("flaky", f"flaky-{number}", 2, 0.2)
+    record, link = lab.app.tasks["lab.record"], lab.app.tasks["lab.link"]
+    for number in range(4):
+        chain(record.s(f"first-{number}"), link.s(f"second-{number}")).apply_async()
+    several = [f"{name}-{number}" for name in ("flaky", "first", "second") for number in range(4)]
+    return ["orphan", *keys, *several]
+
+
+def hurt(worker: Worker, pool: set[int]) -> bool:
+    """Whether the fault has struck the worker itself or one process of its pool."""
+    return not worker.alive or not all(processes.is_alive(pid) for pid in pool)
+
+
+def test_there_are_points_wherever_durability_is_decided() -> None:
+    decided = {"enqueue", "claim", "body", "finish", "recover"}
+    assert decided <= {point.partition(".")[0] for point in POINTS}
