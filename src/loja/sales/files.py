@@ -43,15 +43,15 @@ def check_name(name: str) -> str:
     if "/" in name or "\\" in name:
         raise ValueError("must be a plain file name, without folders")
     plain = unicodedata.normalize("NFC", name)
-    if not (_is_letter(plain[0]) and all(_is_letter(mark) or mark in " .,+()-" for mark in plain)):
+    if not (_is(plain[0], "LN") and all(_is(mark, "LMN") or mark in " .,+()-" for mark in plain)):
         raise ValueError("must begin with a letter or digit; letters, digits, spaces and . , _ + ( ) - may follow")
     if len(plain.encode()) > MAX_BYTES:
         raise ValueError(f"must not take more than {MAX_BYTES} bytes in UTF-8")
     return plain
 
 
-def _is_letter(mark: str) -> bool:
-    return mark == "_" or unicodedata.category(mark)[0] in "LMN"
+def _is(mark: str, categories: str) -> bool:
+    return mark == "_" or unicodedata.category(mark)[0] in categories
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import psycopg
-import structlog
+from trilho.log import get_logger
 
 from trilho.db.pool import LOST, Connection, Database
 
-log = structlog.get_logger("trilho.wakeups")
+log = get_logger("trilho.wakeups")
 
 CHANNEL = "trilho_done"
 IDLE_CLOSE = 30.0

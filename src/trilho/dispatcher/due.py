@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
+from trilho.log import get_logger
 
 from trilho.db.pool import Connection
 from trilho.dispatcher import store
@@ -15,7 +15,7 @@ from trilho.jobs.job import DueJob
 from trilho.jobs.pipe import Broker, by_address
 from trilho.processes.store import known_queues, known_tasks
 
-log = structlog.get_logger("trilho.dispatcher")
+log = get_logger("trilho.dispatcher")
 
 FROM_THE_START = 5.0
 PUBLISH_AFTER = 2.0

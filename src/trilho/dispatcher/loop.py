@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-import structlog
+from trilho.log import get_logger
 
 from trilho.db.pool import LOST, Connection
 from trilho.dispatcher.due import HandOver, Publish
@@ -26,7 +26,7 @@ from trilho.processes.store import ProcessInfo, Pulse, forget, take_duty
 if TYPE_CHECKING:
     from trilho.app import Trilho
 
-log = structlog.get_logger("trilho.dispatcher")
+log = get_logger("trilho.dispatcher")
 
 DUTY_LEASE = 5.0
 

@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
+from trilho.log import get_logger
 
 from trilho.db.pool import Connection
 from trilho.dispatcher import store
 from trilho.dispatcher.port import Hands
 from trilho.jobs.pipe import Broker
 
-log = structlog.get_logger("trilho.dispatcher")
+log = get_logger("trilho.dispatcher")
 
 ALMOST_NONE = 16
 BATCH = 5000

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
+from trilho.log import get_logger
 
 from trilho.db.pool import Connection
 from trilho.jobs.aftermath import crash, settle_dead
@@ -13,7 +13,7 @@ from trilho.processes.store import dead_with_jobs, declare_lost
 if TYPE_CHECKING:
     from trilho.app import Trilho
 
-log = structlog.get_logger("trilho.recovery")
+log = get_logger("trilho.recovery")
 
 BATCH = 100
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import psycopg
 import sqlalchemy.exc
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -16,6 +15,7 @@ from starlette.routing import Match
 
 from trilho.errors import ConfigurationError, DuplicateJob, JobStateError, PayloadTooLarge, UnknownJob
 from trilho.http.schemas import FieldError, Problem
+from trilho.log import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "2"
@@ -47,7 +47,7 @@ MEANINGS = {
     503: "The database does not answer; send the request again after `Retry-After` seconds.",
 }
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class ProblemResponse(JSONResponse):

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trilho.jobs.job import Job
+from trilho.jobs.job import SUCCESS, Job
 
 _EXAMPLE_ID = "01937d6f-6f0e-7cc1-a5b0-1d5f3f6f2a11"
 
@@ -93,7 +93,7 @@ class TaskOut(BaseModel):
             attempt=job.attempt,
             max_attempts=job.max_attempts,
             progress=progress_of(job),
-            result=job.result,
+            result=job.result if job.state == SUCCESS else None,  # else it is Celery's form of the exception
             error=job.error,
             queue=job.queue,
             worker=job.worker,

@@ -1,6 +1,7 @@
 """What becomes of jobs whose process is gone: decided for each, written as one commit, with what hangs on the job."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -76,21 +77,20 @@ def _conclude(app: "Trilho", connection: Connection, claimed: Sequence[Claimed],
     for job in claimed:
         attempt = RunningAttempt(job, job.claim_token, "")
         outcome = verdict(job)
-        if isinstance(outcome, Finish):
-            _gather(app, attempt, outcome)
-        attempt.outcome = outcome
+        attempt.outcome = _with_consequences(app, attempt, outcome) if isinstance(outcome, Finish) else outcome
         attempts.append(attempt)
     return conclude(app, connection, attempts)
 
 
-def _gather(app: "Trilho", attempt: RunningAttempt, outcome: Finish) -> None:
-    """Let Celery say what hangs on the end of this job: errbacks, the rest of its chain, its chord."""
+def _with_consequences(app: "Trilho", attempt: RunningAttempt, outcome: Finish) -> Outcome:
+    """Let Celery say what hangs on the end of this job: errbacks, the rest of its chain, its chord, its exception."""
     request = Context(request_of(attempt.job, ""))
     if outcome.state == REVOKED:
         with entered(attempt):
             app.backend.mark_as_revoked(attempt.job.id, outcome.error, request=request)
     else:
-        kind = TimeLimitExceeded if (outcome.error or "").startswith("TimeLimit") else WorkerLostError
-        fail(app, attempt, request, kind(outcome.error))
-
-
+        kind, _, reason = (outcome.error or "").partition(": ")
+        fail(app, attempt, request, (TimeLimitExceeded if kind == TimeLimitExceeded.__name__ else WorkerLostError)(reason))
+    told = attempt.outcome
+    assert isinstance(told, Finish)
+    return replace(told, crash=outcome.crash, presumed=outcome.presumed)

@@ -1,6 +1,7 @@
 """The pipe: a background thread that hands wake-ups to the broker, so that no caller ever waits for it."""
 
 import atexit
+import base64
 import json
 import os
 import threading
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import structlog
+from trilho.log import get_logger
 from kombu import Connection as BrokerConnection
 from kombu import Producer, Queue
 
 from trilho.jobs.enqueue import EMPTY_BODY, wakeup_headers
 from trilho.jobs.job import DueJob, NewJob
 
-log = structlog.get_logger("trilho.pipe")
+log = get_logger("trilho.pipe")
 
 BATCH = 500
 FLUSH_AT_EXIT = 0.5
@@ -107,9 +108,12 @@ def _push_to_redis(channel: Any, address: Address, jobs: Sequence[NewJob | DueJo
         client.lpush(key, *payloads)
 
 
+_EMPTY_BODY_BASE64 = base64.b64encode(EMPTY_BODY.encode()).decode()
+
+
 def _redis_message(address: Address, job: NewJob | DueJob) -> dict[str, Any]:
     return {
-        "body": EMPTY_BODY,
+        "body": _EMPTY_BODY_BASE64,
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": wakeup_headers(job),

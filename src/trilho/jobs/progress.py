@@ -5,12 +5,12 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import structlog
+from trilho.log import get_logger
 
 from trilho.db.pool import LOST, Database
 from trilho.jobs import store
 
-log = structlog.get_logger("trilho.progress")
+log = get_logger("trilho.progress")
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import structlog
+from trilho.log import get_logger
 from celery import current_app
 from celery.app.task import Context
 from celery.app.trace import TraceInfo
@@ -26,7 +26,7 @@ from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
 if TYPE_CHECKING:
     from trilho.app import Trilho
 
-log = structlog.get_logger("trilho.runner")
+log = get_logger("trilho.runner")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,14 @@ def _return_part(app: "Trilho", connection: Connection, attempt: RunningAttempt,
         if failed is None:
             callback.apply_async(([codec.loads(result) for _, result in parts],))
         else:
-            app.backend.chord_error_from_stack(callback, ChordError(f"a member of the chord failed: {failed}"))
+            _fail_chord(app, callback, ChordError(f"a member of the chord failed: {failed}"))
+
+
+def _fail_chord(app: "Trilho", callback: Any, error: ChordError) -> None:
+    try:
+        raise error  # Celery reads the traceback of the exception being handled
+    except ChordError:
+        app.backend.chord_error_from_stack(callback, error)
 
 
 def fail(app: "Trilho", attempt: RunningAttempt, request: Any, error: BaseException) -> None:

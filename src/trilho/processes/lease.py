@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import structlog
+from trilho.log import get_logger
 import uuid_utils.compat as uuid_utils
 
 from trilho.db.pool import LOST, Connection, Database
@@ -17,7 +17,7 @@ from trilho.processes import store
 from trilho.processes.shared import SharedState, boot_time
 from trilho.processes.store import ProcessInfo, Pulse
 
-log = structlog.get_logger("trilho.lease")
+log = get_logger("trilho.lease")
 
 RENEWALS_PER_LEASE = 4
 MARGIN = 0.2

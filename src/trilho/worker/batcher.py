@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import structlog
+from trilho.log import get_logger
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
@@ -28,7 +28,7 @@ from trilho.processes.store import Pulse
 if TYPE_CHECKING:
     from trilho.worker.consumer import JobConsumer
 
-log = structlog.get_logger("trilho.worker")
+log = get_logger("trilho.worker")
 
 SHORT = 0.05
 """Seconds: while slices take less on average, messages are acknowledged early so that the next ones come in time."""
@@ -129,7 +129,7 @@ class Batcher:
             work,
             (order,),
             accept_callback=lambda pid, when: self._accepted(under_way, pid, when),
-            timeout_callback=lambda soft, limit: self._timed_out(under_way, soft, limit),
+            timeout_callback=lambda soft, timeout: self._timed_out(under_way, soft, timeout),
             callback=lambda report: self._done(under_way, report),
             error_callback=lambda info: self._broken(under_way, info),
             soft_timeout=soft or task.soft_time_limit,
@@ -192,7 +192,8 @@ class Batcher:
         if not self._close(under_way):
             return
         error = getattr(info.exception, "exc", info.exception)
-        end_group(under_way.pid)
+        if isinstance(error, (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit)):
+            end_group(under_way.pid)  # the process is gone; what its body had started is not
         order = under_way.order
         verdict = self._verdict(under_way, error)
         log.warning("slice.broken", jobs=list(order.ids), error=repr(error), because=under_way.ending)

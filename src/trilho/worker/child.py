@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import structlog
+from trilho.log import get_logger
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT
 
@@ -15,7 +15,7 @@ from trilho.processes.shared import boot_time
 if TYPE_CHECKING:
     from trilho.app import Trilho
 
-log = structlog.get_logger("trilho.child")
+log = get_logger("trilho.child")
 
 LOOK = 0.1
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
-import structlog
+from trilho.log import get_logger
 
 from trilho.db.pool import LOST, Connection, Database
 
 P = ParamSpec("P")
 
-log = structlog.get_logger("trilho.clerk")
+log = get_logger("trilho.clerk")
 
 Errand = Callable[[Connection], object]
 

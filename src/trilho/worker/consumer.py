@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import structlog
+from trilho.log import get_logger
 from celery import signals
 from celery.utils.time import maybe_iso8601
 from celery.worker import state
@@ -29,7 +29,7 @@ from trilho.worker.clerk import Clerk
 if TYPE_CHECKING:
     from trilho.app import Trilho
 
-log = structlog.get_logger("trilho.worker")
+log = get_logger("trilho.worker")
 
 BROKER_PAUSE = 0.5
 
@@ -322,7 +322,7 @@ def _message_of(job: DueJob) -> HandedOver:
         content_type="application/json",
         content_encoding="utf-8",
         headers={**wakeup_headers(job), "trilho_direct": True},
-        properties={"correlation_id": job.id, "priority": job.priority, "body_encoding": "base64"},
+        properties={"correlation_id": job.id, "priority": job.priority},
         delivery_info={"exchange": "", "routing_key": job.queue, "redelivered": False},
         channel=None,
         accept={"application/json"},
