@@ -18,7 +18,7 @@ from tests.lab import processes
 from tests.lab.poll import eventually
 from trilho.embedded.ports import free_port
 
-APPLICATION = '''
+APPLICATION = """
 import subprocess
 import time
 from trilho import Trilho
@@ -36,14 +36,14 @@ def fail():
 @app.task
 def child(seconds):
     subprocess.run(["sleep", str(seconds)], start_new_session=True)
-'''
+"""
 
-WEB = '''
+WEB = """
 async def api(scope, receive, send):
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": b"hello"})
-'''
+"""
 
 UP_TIMEOUT = 50.0
 DOWN_TIMEOUT = 40.0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.project import Project
+from tests.lab import database as databases
 from trilho.cli.services import check_binding
 from trilho.errors import ConfigurationError
 from trilho.settings import Settings
@@ -58,8 +59,6 @@ def test_an_error_inside_the_app_is_told_with_its_place(project: Project) -> Non
 
 
 def test_migrate_creates_the_schema(project: Project, postgres_server: str) -> None:
-    from tests.lab import database as databases
-
     url = databases.create(postgres_server)
     try:
         done = project.trilho("migrate", "-A", "shop", TRILHO_DATABASE_URL=url)
@@ -73,13 +72,12 @@ def test_migrate_creates_the_schema(project: Project, postgres_server: str) -> N
 def test_a_database_that_does_not_answer_is_one_clear_line(project: Project) -> None:
     done = project.trilho("jobs", "list", "-A", "shop", TRILHO_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert done.returncode == 1
-    assert done.stderr.startswith("trilho: ")
+    assert done.stderr.startswith("trilho: the database does not answer: ")
+    assert "127.0.0.1" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_worker_runs_celery_and_passes_its_options_on(project: Project) -> None:
-    done = project.trilho("worker", "-A", "shop", "--help")
-    assert "Usage: trilho worker" in done.stdout
     done = project.trilho("worker", "-A", "shop", "--no-such-option", "1")
     assert done.returncode == 2
     assert "celery" in done.stderr

@@ -106,26 +106,24 @@ def test_logs_of_an_unknown_process_name_the_known_ones(stack: Stack) -> None:
 
 def test_logs_are_followed(stack: Stack) -> None:
     project, _ = stack
-    follower = subprocess.Popen(
-        [sys.executable, "-m", "trilho.cli", "logs", "api", "--tail", "0", "-f"],
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    output = project.folder / "followed.out"
+    with output.open("w") as file:
+        follower = subprocess.Popen(
+            [sys.executable, "-m", "trilho.cli", "logs", "api", "--tail", "0", "-f"],
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=file,
+        )
+
+    def request_is_seen() -> bool:
+        urlopen(f"http://127.0.0.1:{project.port}/look-for-me", timeout=5).close()
+        return "look-for-me" in output.read_text()
+
     try:
-        os.set_blocking(follower.stdout.fileno(), False)  # type: ignore[union-attr]
-        seen: list[str] = []
-
-        def request_seen() -> bool:
-            urlopen(f"http://127.0.0.1:{project.port}/look-for-me", timeout=5).close()
-            seen.append(follower.stdout.read() or "")  # type: ignore[union-attr]
-            return "look-for-me" in "".join(seen)
-
-        eventually(request_seen, every=0.3)
+        eventually(request_is_seen, every=0.3)
     finally:
         follower.kill()
-        follower.communicate()
+        follower.wait()
 
 
 def test_scale_starts_and_stops_workers(stack: Stack) -> None:
@@ -153,7 +151,8 @@ def test_call_of_a_failing_job_is_one_line_and_exit_code_1(stack: Stack) -> None
 
 
 @pytest.mark.parametrize(
-    ("option", "text", "reason"), [("--args", "{", "is not JSON"), ("--args", "{}", "list"), ("--kwargs", "[]", "object")]
+    ("option", "text", "reason"),
+    [("--args", "{", "is not JSON"), ("--args", "{}", "list"), ("--kwargs", "[]", "object")],
 )
 def test_arguments_that_cannot_be_used_are_named(stack: Stack, option: str, text: str, reason: str) -> None:
     project, _ = stack

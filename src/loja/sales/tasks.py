@@ -21,8 +21,8 @@ class ProvokedFailure(RuntimeError):
     transactional=True,
     autoretry_for=(ProvokedFailure, OSError),
     max_retries=5,
-    retry_backoff=1,
-    retry_backoff_max=30,
+    retry_backoff=2,
+    retry_backoff_max=60,
     retry_jitter=True,
 )
 def process_csv(filename: str, num_rows: int = DEFAULT_ROWS, *, tx: Tx) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
+PIPE_WIDTH = 10_000
+
 
 def print_json(data: Any) -> None:
     """Print data as indented JSON; what JSON does not know is printed as text."""
@@ -15,12 +17,14 @@ def print_json(data: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table without frames; a pipe gets full lines, a terminal gets them folded to its width."""
-    table = Table(*[header.upper() for header in headers], box=None, pad_edge=False, header_style="bold")
+    """Print a table without frames; on a terminal the last column is folded to its width, a pipe gets full lines."""
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header.upper(), no_wrap=header != headers[-1], overflow="fold")
     for row in rows:
         table.add_row(*["" if cell is None else str(cell) for cell in row])
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table, width=None if console.is_terminal else 10_000, soft_wrap=not console.is_terminal)
+    console.print(table)
 
 
 def fail(message: object) -> NoReturn:

@@ -1,5 +1,6 @@
 """The command `trilho` and what it does with errors."""
 
+import logging
 import os
 import sys
 
@@ -32,12 +33,26 @@ cli.command()(jobs.call)
 cli.add_typer(jobs.group, name="jobs")
 
 
+class LastWarning(logging.Handler):
+    """Keeps why the pool could not connect: its own error only says that it waited too long."""
+
+    reason: str | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep this record's message."""
+        self.reason = record.getMessage()
+
+
 def main() -> None:
     """Run the command line; an error that a user can do something about is one line and exit code 1."""
+    warning = LastWarning(logging.WARNING)
+    logging.getLogger("psycopg.pool").addHandler(warning)
     try:
         cli()
-    except (TrilhoError, psycopg.OperationalError) as error:
+    except TrilhoError as error:
         fail(error)
+    except psycopg.OperationalError as error:
+        fail(f"the database does not answer: {warning.reason or error}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:

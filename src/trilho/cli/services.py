@@ -1,6 +1,7 @@
 """`trilho api | worker | dispatcher | migrate`: one process each, for production or a process manager."""
 
 import ipaddress
+import logging
 import os
 import signal
 import sys
@@ -61,6 +62,7 @@ def worker(context: typer.Context, app: AppOption = None, data: DataOption = DEF
 
 def dispatcher(app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
     """Run the loops that keep promises (due jobs, recovery, resends) without a worker, until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s] %(message)s")
     found = load_app(app, data)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -46,7 +46,8 @@ class Streamer:
         self._show()
 
     def _show(self) -> None:
-        for name in logs.names(self._data):
+        # What the supervisor says comes last: it is about what the processes have written.
+        for name in sorted(logs.names(self._data), key=lambda name: name == OWN_NAME):
             follower = self._followers.setdefault(name, logs.Follower(logs.path_of(self._data, name), from_start=True))
             with suppress(OSError):
                 self._terminal.show(name, follower.lines())

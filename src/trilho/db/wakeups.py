@@ -20,6 +20,30 @@ CHANNEL = "trilho_done"
 IDLE_CLOSE = 30.0
 
 
+class Bell:
+    """Rings for who waits, and says what for."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+        self._keys: set[str] = set()
+
+    def ring(self, key: str | None) -> None:
+        """Announce a key; None where something may have been missed."""
+        if key is not None:
+            self._keys.add(key)
+        self._rung.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the next ring."""
+        self._rung.wait(seconds)
+        self._rung.clear()
+
+    def take(self) -> set[str]:
+        """The keys announced since the last call."""
+        keys, self._keys = self._keys, set()
+        return keys
+
+
 class Listener:
     """Hands announcements of one process to those who wait for them; listens only while somebody waits."""
 
@@ -30,26 +54,26 @@ class Listener:
     def _begin_process(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._watchers: dict[str, set[threading.Event]] = defaultdict(set)
+        self._watchers: dict[str, set[Bell]] = defaultdict(set)
         self._thread: threading.Thread | None = None
         self.connected = threading.Event()
 
     @contextmanager
-    def watching(self, keys: Collection[str]) -> Iterator[threading.Event]:
-        """An event that is set whenever one of the keys is announced."""
+    def watching(self, keys: Collection[str]) -> Iterator[Bell]:
+        """A bell that rings whenever one of the keys is announced."""
         if self._pid != os.getpid():
             self._begin_process()
-        rung = threading.Event()
+        bell = Bell()
         with self._lock:
             for key in keys:
-                self._watchers[key].add(rung)
+                self._watchers[key].add(bell)
             self._ensure_thread()
         try:
-            yield rung
+            yield bell
         finally:
             with self._lock:
                 for key in keys:
-                    self._watchers[key].discard(rung)
+                    self._watchers[key].discard(bell)
                     if not self._watchers[key]:
                         del self._watchers[key]
 
@@ -87,21 +111,20 @@ class Listener:
         while self._watchers:
             for notice in connection.notifies(timeout=IDLE_CLOSE, stop_after=1):
                 with self._lock:
-                    rung = tuple(self._watchers.get(notice.payload, ()))
-                for event in rung:
-                    event.set()
+                    bells = tuple(self._watchers.get(notice.payload, ()))
+                for bell in bells:
+                    bell.ring(notice.payload)
 
     def _ring_all(self) -> None:
         with self._lock:
-            events = {event for watchers in self._watchers.values() for event in watchers}
-        for event in events:
-            event.set()
+            bells = {bell for watchers in self._watchers.values() for bell in watchers}
+        for bell in bells:
+            bell.ring(None)
 
 
-def wait_until(rung: threading.Event, listening: Callable[[], bool], pauses: Iterator[float], left: float) -> None:
+def wait_until(bell: Bell, listening: Callable[[], bool], pauses: Iterator[float], left: float) -> None:
     """Wait for the bell, at most `left` seconds, and shorter while nobody listens."""
-    rung.wait(min(left, 2.0 if listening() else next(pauses)))
-    rung.clear()
+    bell.wait(min(left, 2.0 if listening() else next(pauses)))
 
 
 def polling_pauses(first: float = 0.01, longest: float = 0.5) -> Iterator[float]:

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from trilho.db.pool import Connection
 from trilho.errors import JobStateError, UnknownJob
 from trilho.jobs import stats, store
 from trilho.jobs.job import Attempt, Job, JobFilter, JobPage
@@ -42,7 +41,7 @@ class Jobs:
 
     def cancel(self, job_id: str) -> Job:
         """Revoke a waiting job at once, ask a running one to stop; raises UnknownJob, JobStateError if it is finished."""
-        if not self._app.database.run(_cancel_waiting, job_id):
+        if not self._app.database.run(store.changed, "cancel_waiting", id=job_id):
             if not self._app.database.run(store.changed, "cancel_running", id=job_id):
                 job = self.get(job_id)
                 raise JobStateError(job_id, job.state, "cancel")
@@ -57,8 +56,3 @@ class Jobs:
         """Workers, depths and failures, from samples: milliseconds, however deep the queues are."""
         return self._app.database.run(stats.read)
 
-
-def _cancel_waiting(connection: Connection, job_id: str) -> bool:
-    rows = connection.execute(store.SQL["cancel_waiting"], {"id": job_id}).fetchall()
-    store.announce(connection, [row[0] for row in rows if row[1]])
-    return bool(rows)

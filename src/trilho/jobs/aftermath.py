@@ -50,7 +50,7 @@ def settle_claim(app: "Trilho", connection: Connection, ids: Sequence[str], toke
         conclusion = _conclude(app, connection, claimed, verdict)
         held = {job.id for job in claimed}
         store.changed(connection, "resend", ids=[job_id for job_id in ids if job_id not in held])
-    follow_up(app, connection, conclusion)
+    follow_up(app, conclusion)
     return len(claimed)
 
 
@@ -65,7 +65,7 @@ def settle_dead(app: "Trilho", connection: Connection, workers: Sequence[UUID], 
         conclusion = _conclude(app, connection, claimed, verdict)
         faults.hit("recover.before_commit")
     faults.hit("recover.after_commit")
-    follow_up(app, connection, conclusion)
+    follow_up(app, conclusion)
     return len(claimed)
 
 

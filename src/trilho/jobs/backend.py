@@ -97,7 +97,7 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         if attempt is not None:
             attempt.others.append(other)
         else:
-            self.app.database.run(_store_other_now, other)
+            self.app.database.run(store.store_others, [other])
 
     def _text(self, task_id: str, result: Any, state: str) -> str:
         try:
@@ -258,6 +258,3 @@ def _group(connection: Connection, group_id: str) -> str | None:
     row = connection.execute(SQL["restore_group"], {"id": group_id}).fetchone()
     return row[0] if row else None
 
-
-def _store_other_now(connection: Connection, other: OtherResult) -> None:
-    store.announce(connection, store.store_others(connection, [other]))

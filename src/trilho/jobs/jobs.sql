@@ -4,6 +4,9 @@
 --   PENDING --claim--> STARTED --report--> PROCESSING --finish--> SUCCESS | FAILURE | REVOKED
 --   STARTED | PROCESSING --reschedule--> RETRY | PENDING --claim--> …
 --   PENDING | RETRY --cancel--> REVOKED          FAILURE | REVOKED --run_again--> PENDING
+--
+-- Whatever ends a job announces it in the same commit if somebody waits; an enqueue never notifies, for NOTIFY makes
+-- commits wait for each other.
 
 -- name: enqueue
 -- (nothing) -> PENDING. The same id with the same content is the same job, so a caller that lost our answer may ask
@@ -76,7 +79,7 @@ remembered AS (
     SELECT id, attempt, state, crash, presumed, error, traceback, worker, worker_name, started_at
     FROM done WHERE state <> 'SUCCESS'
     ON CONFLICT DO NOTHING)
-SELECT id, awaited FROM done;
+SELECT id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END FROM done;
 
 -- name: reschedule
 -- STARTED | PROCESSING -> RETRY | PENDING, only while the claim is ours. The dispatcher wakes it when it is due.
@@ -102,14 +105,14 @@ done AS (
         expires_at = CASE WHEN r.replace THEN r.expires_at ELSE j.expires_at END
     FROM r, locked
     WHERE j.id = r.id AND j.id = locked.id AND j.claim_token = r.token AND j.state IN ('STARTED', 'PROCESSING')
-    RETURNING j.id, j.awaited, j.attempt, r.outcome, r.crash, r.presumed, r.error, r.traceback, locked.worker, j.worker_name,
+    RETURNING j.id, j.attempt, r.outcome, r.crash, r.presumed, r.error, r.traceback, locked.worker, j.worker_name,
               j.started_at),
 remembered AS (
     INSERT INTO trilho.job_attempts (
         job_id, number, outcome, crash, presumed, error, traceback, worker, worker_name, started_at)
     SELECT id, attempt, outcome, crash, presumed, error, traceback, worker, worker_name, started_at FROM done
     ON CONFLICT DO NOTHING)
-SELECT id, awaited FROM done;
+SELECT id FROM done;
 
 -- name: settled
 -- Which of these outcomes are in the rows already: a commit's answer can get lost.
@@ -128,7 +131,7 @@ ON CONFLICT (id) DO UPDATE SET
     state = excluded.state, held = false, result = excluded.result, error = excluded.error,
     traceback = excluded.traceback, finished_at = excluded.finished_at
 WHERE j.state IN ('PENDING', 'RETRY')
-RETURNING id, awaited;
+RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END;
 
 -- name: report
 -- STARTED | PROCESSING -> PROCESSING: progress of a running body.
@@ -139,7 +142,7 @@ WHERE id = %(id)s AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSI
 -- PENDING | RETRY -> REVOKED.
 UPDATE trilho.jobs SET state = 'REVOKED', held = false, finished_at = clock_timestamp(), error = 'cancelled'
 WHERE id = %(id)s AND state IN ('PENDING', 'RETRY')
-RETURNING id, awaited;
+RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END;
 
 -- name: cancel_running
 -- A running body is asked to stop; its worker ends it and writes REVOKED.
@@ -162,12 +165,16 @@ UPDATE trilho.jobs SET sent_at = NULL, error = %(reason)s
 WHERE id = %(id)s AND state IN ('PENDING', 'RETRY') AND NOT held;
 
 -- name: await
--- Ask for an announcement of the end.
-UPDATE trilho.jobs j SET awaited = true
-FROM (SELECT id FROM trilho.jobs
-      WHERE id = ANY(%(ids)s) AND NOT awaited AND state NOT IN ('SUCCESS', 'FAILURE', 'REVOKED')
-      ORDER BY id FOR UPDATE) open
-WHERE j.id = open.id;
+-- Ask for an announcement of the end, and look: who asks too late sees that it is too late.
+WITH asked AS (
+    UPDATE trilho.jobs j SET awaited = true
+    FROM (SELECT id FROM trilho.jobs
+          WHERE id = ANY(%(ids)s) AND NOT awaited AND state NOT IN ('SUCCESS', 'FAILURE', 'REVOKED')
+          ORDER BY id FOR UPDATE) open
+    WHERE j.id = open.id
+    RETURNING j.id, j.state)
+SELECT id, state FROM asked
+UNION ALL SELECT id, state FROM trilho.jobs WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM asked);
 
 -- name: states
 SELECT id, state FROM trilho.jobs WHERE id = ANY(%(ids)s);
@@ -206,9 +213,6 @@ ORDER BY id DESC LIMIT %(limit)s;
 -- name: attempts
 SELECT number, outcome AS state, error, traceback, worker_name AS worker, started_at, finished_at
 FROM trilho.job_attempts WHERE job_id = %(id)s ORDER BY number;
-
--- name: announce
-SELECT pg_notify('trilho_done', id) FROM unnest(%(ids)s::text[]) AS id;
 
 -- name: lock_running
 -- The running jobs of these processes, locked in order; rows that somebody else settles just now are left to them.

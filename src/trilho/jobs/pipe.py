@@ -23,6 +23,9 @@ log = get_logger("trilho.pipe")
 
 BATCH = 500
 FLUSH_AT_EXIT = 0.5
+GATHER = 0.001
+"""Pause after a send: a lone wake-up never waits, a stream of them shares round trips."""
+
 IMPATIENT = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0, "write_timeout": 1.0}
 """Transport options of a connection that would rather fail than wait."""
 
@@ -104,8 +107,7 @@ def _push_to_redis(channel: Any, address: Address, jobs: Sequence[NewJob | DueJo
     """One LPUSH for many messages, in kombu's format."""
     key = channel._q_for_pri(address.queue, address.priority)
     payloads = [json.dumps(_redis_message(address, job), separators=(",", ":")) for job in jobs]
-    with channel.conn_or_acquire() as client:
-        client.lpush(key, *payloads)
+    channel.client.lpush(key, *payloads)
 
 
 _EMPTY_BODY_BASE64 = base64.b64encode(EMPTY_BODY.encode()).decode()
@@ -190,6 +192,7 @@ class Pipe:
                 for address, jobs in by_address(batch).items():
                     broker.send(address, jobs)
                 pause = 0.0
+                time.sleep(GATHER)
             except Exception as error:  # whatever the broker's client raises: the rows are safe
                 pause = min(5.0, pause * 2 or 0.2)
                 log.warning("broker.away", error=repr(error), waiting=len(self._waiting), retry_in=pause)

@@ -20,7 +20,7 @@ from trilho.jobs.attempt import RunningAttempt, entered
 from trilho.jobs.job import REVOKED, RETRY, SUCCESS, Claimed
 from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, released, replaced, retried
 from trilho.jobs.progress import ProgressWriter
-from trilho.jobs.settlement import Conclusion, conclude, conclude_or_raise, fail, follow_up, is_plain
+from trilho.jobs.settlement import conclude, conclude_or_raise, fail, follow_up, is_plain
 from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Runner:
         def finish_last(connection: Connection) -> None:
             self.database.faults.hit("finish.before")
             conclusion = conclude_or_raise(self.app, connection, attempt)
-            tx.after.append(lambda: self._follow_up(conclusion))
+            tx.after.append(lambda: follow_up(self.app, conclusion))
 
         tx.pending.last = finish_last
         return tx
@@ -189,7 +189,7 @@ class Runner:
                 with connection.transaction():
                     conclusion = conclude(self.app, connection, attempts)
             self._report_fenced(connection, attempts)
-            follow_up(self.app, connection, conclusion)
+        follow_up(self.app, conclusion)
 
     def _report_fenced(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> None:
         lost = [attempt for attempt in attempts if attempt.fenced and attempt.outcome is not None]
@@ -200,10 +200,6 @@ class Runner:
             attempt.fenced = attempt.job.id not in mine
             if attempt.fenced:
                 log.warning("claim.lost", job=attempt.job.id, task=attempt.job.task)
-
-    def _follow_up(self, conclusion: Conclusion) -> None:
-        with self.database.connection() as connection:
-            follow_up(self.app, connection, conclusion)
 
     def _insist(self, verb: Callable[[], Any]) -> Any:
         """Run a verb that may be repeated until PostgreSQL is back; give up when the lease is over."""

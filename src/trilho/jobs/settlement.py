@@ -20,32 +20,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What was made durable: ids of the attempts that counted, jobs to wake, ids that somebody waits for."""
+    """What was made durable: ids of the attempts that counted, jobs to wake."""
 
-    written: frozenset[str]
-    awaited: tuple[str, ...]
+    written: set[str]
     new_jobs: tuple[NewJob, ...]
 
 
 def conclude(app: "Trilho", connection: Connection, attempts: Sequence[RunningAttempt]) -> Conclusion:
     """Write the ends of attempts on a connection; those whose claim was lost leave no trace."""
     outcomes = [attempt.outcome for attempt in attempts if attempt.outcome is not None]
-    settled = store.settle(connection, outcomes)
-    counted = [attempt for attempt in attempts if attempt.job.id in settled.written]
+    written = store.settle(connection, outcomes)
+    counted = [attempt for attempt in attempts if attempt.job.id in written]
     for attempt in attempts:
-        attempt.fenced = attempt.job.id not in settled.written
-    awaited = settled.awaited
+        attempt.fenced = attempt.job.id not in written
     for attempt in counted:
         for part in attempt.parts:
             _return_part(app, connection, attempt, part)
         if attempt.others:
-            awaited += store.store_others(connection, attempt.others)
+            store.store_others(connection, attempt.others)
         if attempt.new_jobs:
             sink = app.enqueuer.jobs
             returned = connection.execute(sink.statement, sink.parameters(attempt.new_jobs)).fetchall()
             sink.check(attempt.new_jobs, returned)
     new_jobs = tuple(job for attempt in counted for job in attempt.new_jobs)
-    return Conclusion(settled.written, awaited, new_jobs)
+    return Conclusion(written, new_jobs)
 
 
 def conclude_or_raise(app: "Trilho", connection: Connection, attempt: RunningAttempt) -> Conclusion:
@@ -61,10 +59,9 @@ def is_plain(attempt: RunningAttempt) -> bool:
     return not (attempt.new_jobs or attempt.others or attempt.parts)
 
 
-def follow_up(app: "Trilho", connection: Connection, conclusion: Conclusion) -> None:
-    """After the commit: wake what was enqueued, tell who waits."""
-    app.enqueuer.jobs.committed(list(conclusion.new_jobs))
-    store.announce(connection, conclusion.awaited)
+def follow_up(app: "Trilho", conclusion: Conclusion) -> None:
+    """After the commit: wake what was enqueued."""
+    app.enqueuer.jobs.committed(conclusion.new_jobs)
 
 
 def _return_part(app: "Trilho", connection: Connection, attempt: RunningAttempt, part: ChordPart) -> None:

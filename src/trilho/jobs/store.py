@@ -49,14 +49,6 @@ class ChordPart:
     result: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """Which outcomes were written, and which of those jobs somebody waits for."""
-
-    written: frozenset[str]
-    awaited: tuple[str, ...]
-
-
 def rows_json(rows: Sequence[Any]) -> str:
     """A list of dataclasses as the one JSON parameter that a list verb takes."""
     return to_json(rows).decode()
@@ -69,8 +61,8 @@ def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> lis
         return cursor.execute(SQL["claim"], values).fetchall()
 
 
-def settle(connection: Connection, outcomes: Sequence[Outcome]) -> Settled:
-    """Write outcomes, fenced by their tokens."""
+def settle(connection: Connection, outcomes: Sequence[Outcome]) -> set[str]:
+    """Write outcomes, fenced by their tokens; returns the ids of those that counted."""
     ended = sorted((o for o in outcomes if isinstance(o, Finish)), key=lambda o: o.id)
     again = sorted((o for o in outcomes if isinstance(o, Reschedule)), key=lambda o: o.id)
     rows: list[tuple[Any, ...]] = []
@@ -79,7 +71,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> Settled:
     if again:
         text = rows_json([_reschedule_row(outcome) for outcome in again])
         rows += connection.execute(SQL["reschedule"], {"rows": text}).fetchall()
-    return Settled(frozenset(row[0] for row in rows), tuple(row[0] for row in rows if row[1]))
+    return {row[0] for row in rows}
 
 
 _REPLACED = ("task", "queue", "priority", "args", "kwargs", "canvas", "headers", "retries", "expires_at")
@@ -100,12 +92,11 @@ def already_settled(connection: Connection, outcomes: Sequence[Outcome]) -> set[
     return {row[0] for row in connection.execute(SQL["settled"], {"rows": rows_json(rows)})}
 
 
-def store_others(connection: Connection, results: Sequence[OtherResult]) -> tuple[str, ...]:
-    """End waiting jobs that are not running; returns the awaited ones."""
+def store_others(connection: Connection, results: Sequence[OtherResult]) -> None:
+    """End waiting jobs that are not running."""
     last = {result.id: result for result in results}
     text = rows_json([last[key] for key in sorted(last)])
-    rows = connection.execute(SQL["store_other"], {"rows": text}).fetchall()
-    return tuple(row[0] for row in rows if row[1])
+    connection.execute(SQL["store_other"], {"rows": text})
 
 
 def lock_running(connection: Connection, workers: Sequence[UUID], limit: int) -> list[Claimed]:
@@ -128,12 +119,6 @@ def end_backends(connection: Connection, tokens: Sequence[UUID]) -> None:
 def transaction_name(token: UUID) -> str:
     """The `application_name` of every transaction that runs under a claim."""
     return f"trilho:{token}"
-
-
-def announce(connection: Connection, ids: Sequence[str]) -> None:
-    """Tell who waits that these jobs came to an end."""
-    if ids:
-        connection.execute(SQL["announce"], {"ids": list(ids)})
 
 
 def return_part(connection: Connection, part: ChordPart) -> tuple[bool, str | None]:

@@ -1,7 +1,7 @@
 """Waiting for the end of jobs, without hammering the database."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trilho.db.pool import Connection, Database
 from trilho.db.wakeups import Listener, polling_pauses, wait_until
@@ -24,28 +24,24 @@ class Waiter:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = polling_pauses()
-        with self._listener.watching(ids) as rung:
-            self._database.run(_await, ids)
-            while True:
-                finished = self._finished(ids)
-                if finished:
-                    return finished
+        with self._listener.watching(ids) as bell:
+            finished = ended(ids, self._database.run(_states, "await", ids))
+            while not finished:
                 left = 60.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"{len(ids)} job(s) did not end within {timeout} seconds, such as {ids[0]!r}")
-                wait_until(rung, self._listener.connected.is_set, pauses, left)
-
-    def _finished(self, ids: Sequence[str]) -> set[str]:
-        states = self._database.run(_states, ids)
-        for job_id in ids:
-            if job_id not in states:
-                raise UnknownJob(job_id)
-        return {job_id for job_id, state in states.items() if state in FINISHED}
+                wait_until(bell, self._listener.connected.is_set, pauses, left)
+                finished = bell.take() or ended(ids, self._database.run(_states, "states", ids))
+            return finished
 
 
-def _await(connection: Connection, ids: Sequence[str]) -> None:
-    connection.execute(SQL["await"], {"ids": list(ids)})
+def ended(ids: Sequence[str], states: Mapping[str, str]) -> set[str]:
+    """The finished ones; raises UnknownJob for an id without a row."""
+    for job_id in ids:
+        if job_id not in states:
+            raise UnknownJob(job_id)
+    return {job_id for job_id, state in states.items() if state in FINISHED}
 
 
-def _states(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    return dict(connection.execute(SQL["states"], {"ids": list(ids)}).fetchall())
+def _states(connection: Connection, query: str, ids: Sequence[str]) -> dict[str, str]:
+    return dict(connection.execute(SQL[query], {"ids": list(ids)}).fetchall())
