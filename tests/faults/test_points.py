@@ -1,5 +1,6 @@
 """A process is killed at every named fault point; the points are found in the source, so none can be forgotten."""
 
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +27,7 @@ IN_WORKERS = [point for point in POINTS if not point.startswith("enqueue.")]
 def produce(lab: Lab, key: str, fault: str) -> int:
     """Run the program that saves a row and enqueues a job; its exit code."""
     command = [sys.executable, "-m", "tests.faults.apps.producer", key]
-    environment = lab.environment(fault=fault) | {"PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, **lab.environment(fault=fault)}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=30).returncode
 
 

@@ -46,6 +46,10 @@ def mount() -> Iterator[Mount]:
             def deaf() -> str:
                 return "did it"
 
+            @api.post("/pack")
+            def pack() -> str:
+                return str(app.send_task("shop.pack").id)
+
             @api.get("/broken")
             def broken() -> str:
                 raise KeyError("secret")

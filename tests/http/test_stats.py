@@ -43,8 +43,8 @@ def test_without_a_database_every_answer_is_503_with_retry_after(
     monkeypatch.setenv("TRILHO_CONNECT_TIMEOUT", "0.5")
     app = Trilho("shop", broker=valkey, database="postgresql://nobody:secret@127.0.0.1:1/none")
     client = mount(app)
-    for path in ("/healthz", "/tasks/x", "/queue/stats"):
-        answer = client.get(path)
+    for method, path in (("GET", "/healthz"), ("GET", "/tasks/x"), ("GET", "/queue/stats"), ("POST", "/pack")):
+        answer = client.request(method, path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2"), path
         assert answer.json()["type"] == "urn:trilho:problem:database-away"
         assert "secret" not in answer.text

@@ -51,7 +51,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cut()
+        self.set("pass")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
 
@@ -70,13 +70,17 @@ class FaultProxy:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._connected, sock=self._listener))
+        server = self._loop.run_until_complete(asyncio.start_server(self._connected, sock=self._listener))
         self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
-        self._listener.close()
+        server.close()
+        self._loop.run_until_complete(self._drain())
         self._loop.close()
+
+    async def _drain(self) -> None:
+        """Cut what is open until every connection has noticed, so that no task is torn."""
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            self._reset_all()
+            await asyncio.wait(others, timeout=0.1)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -24,6 +24,7 @@ class RabbitMQ:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._mark = f"rabbitmq-{uuid.uuid4()}"
+        self._process: subprocess.Popen[bytes] | None = None
         self.port, self._distribution_port, self._epmd_port = _free_ports(3)
 
     @staticmethod
@@ -40,7 +41,7 @@ class RabbitMQ:
         account = self._account()
         self._prepare(account)
         with (self._data / "log").open("ab") as log:
-            subprocess.Popen(
+            self._process = subprocess.Popen(
                 [SCRIPT], env=self._environment(), stdout=log, stderr=log, cwd="/", user=account, group=account
             )
         eventually(self._answers, timeout=60, every=0.2)
@@ -48,6 +49,8 @@ class RabbitMQ:
     def kill(self) -> None:
         """SIGKILL, as the OOM killer does; also ends the node's port mapper."""
         processes.end(self._mark)
+        if self._process is not None:
+            self._process.wait()
 
     stop = kill
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from tests.lab import database as databases
 from tests.lab import processes
 from tests.lab.poll import eventually
 from tests.lab.servers import ROOT
@@ -59,6 +60,12 @@ class Shop:
         assert answer.status_code == 200, answer.text
         shown: Json = answer.json()
         return shown
+
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Rows of the shop's database."""
+        with databases.connect(self.environment["TRILHO_DATABASE_URL"]) as connection:
+            cursor = connection.execute(statement.encode(), values)
+            return cursor.fetchall() if cursor.description else []
 
     def finished(self, task_id: str, *, timeout: float = 30.0) -> Json:
         """The job once it is finished."""

@@ -8,16 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab import database as databases
 from tests.loja.shop import Shop
 from trilho.embedded import Valkey
 
 
 def jobs_in(shop: Shop) -> int:
-    with databases.connect(shop.environment["TRILHO_DATABASE_URL"]) as connection:
-        row = connection.execute("SELECT count(*) FROM trilho.jobs").fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(shop.query("SELECT count(*) FROM trilho.jobs")[0][0])
 
 
 def test_process_csv_answers_with_where_to_look(idle_shop: Shop) -> None:

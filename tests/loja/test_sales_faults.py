@@ -5,7 +5,6 @@ from datetime import datetime
 
 import pytest
 
-from tests.lab import database as databases
 from tests.lab.poll import eventually
 from tests.loja.shop import Json, Shop
 
@@ -14,9 +13,7 @@ BETWEEN = {"RETRY", "FAILURE"}
 
 def hurry(shop: Shop, task_id: str) -> None:
     """Let the job's next attempt begin now."""
-    with databases.connect(shop.environment["TRILHO_DATABASE_URL"]) as connection:
-        statement = "UPDATE trilho.jobs SET run_at = clock_timestamp() WHERE id = %s AND state = 'RETRY'"
-        connection.execute(statement.encode(), (task_id,))
+    shop.query("UPDATE trilho.jobs SET run_at = clock_timestamp() WHERE id = %s AND state = 'RETRY'", task_id)
 
 
 def lives(shop: Shop, task_id: str) -> Iterator[Json]:

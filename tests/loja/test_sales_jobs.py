@@ -136,6 +136,7 @@ def test_a_running_job_can_be_cancelled_and_leaves_no_data(shop: Shop) -> None:
     eventually(lambda: shop.task(task_id)["status"], lambda status: status == "PROCESSING")
     assert shop.client.delete(f"/tasks/{task_id}").status_code == 200
     assert shop.finished(task_id)["status"] == "REVOKED"
+    assert shop.query("SELECT count(*) FROM loja.sales_files WHERE name = 'cancelled.csv'") == [(0,)]
 
 
 def test_stats_show_the_worker_and_its_queue(shop: Shop) -> None:

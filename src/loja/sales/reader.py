@@ -56,7 +56,7 @@ class SalesReader:
         self._lines = self._bounded_lines()
         first = next(self._lines, "")
         if not first:
-            raise EmptyFile(name)
+            raise EmptyFile(f"{name} is empty: a header and at least one row are expected")
         self.header = find_header(name, first)
 
     def __iter__(self) -> Iterator[Sale | Reject]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from loja.sales.reader import Reject
 
-MAX_EXAMPLES = 20
+MAX_EXAMPLES = 10
 MAX_SHOWN = 80
 
 

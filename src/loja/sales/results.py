@@ -17,6 +17,11 @@ def money(amount: Decimal) -> float:
     return float(amount.quantize(_CENT))
 
 
+def mean_ticket(group: Group) -> float | None:
+    """Money per sale; None where nothing was sold."""
+    return money(group.amount / group.sales) if group.sales else None
+
+
 def of_group(group: Group) -> dict[str, Any]:
     """Number of sales, pieces and money."""
     return {"sales": group.sales, "quantity": group.quantity, "total": money(group.amount)}
@@ -24,7 +29,7 @@ def of_group(group: Group) -> dict[str, Any]:
 
 def of_file(source: Source, summary: Summary, stored: bool) -> dict[str, Any]:
     """The answer of process_csv; the stored sums per product, region and month are finer than it."""
-    totals = summary.totals
+    totals, overall = summary.totals, summary.totals.overall()
     return {
         "filename": source.name,
         "origin": source.origin,
@@ -38,7 +43,9 @@ def of_file(source: Source, summary: Summary, stored: bool) -> dict[str, Any]:
             "reasons": dict(summary.rejects.reasons.most_common()),
             "examples": [reject._asdict() for reject in summary.rejects.examples],
         },
-        **of_group(totals.overall()),
+        "quantity": overall.quantity,
+        "total": money(overall.amount),
+        "mean_ticket": mean_ticket(overall),
         "by_region": {name: of_group(group) for name, group in totals.by_region().items()},
         "by_month": {name: of_group(group) for name, group in totals.by_month().items()},
         "top_products": _top(totals.by_product()),
@@ -46,7 +53,7 @@ def of_file(source: Source, summary: Summary, stored: bool) -> dict[str, Any]:
 
 
 def of_aggregate(region: str, month: str, answer: Answer) -> dict[str, Any]:
-    """The answer of aggregate; without any sale the mean ticket is null."""
+    """The answer of aggregate."""
     overall = answer.overall
     return {
         "region": region,
@@ -55,7 +62,7 @@ def of_aggregate(region: str, month: str, answer: Answer) -> dict[str, Any]:
         "count": overall.sales,
         "quantity": overall.quantity,
         "total": money(overall.amount),
-        "mean_ticket": money(overall.amount / overall.sales) if overall.sales else None,
+        "mean_ticket": mean_ticket(overall),
         "top_products": _top(answer.products),
     }
 

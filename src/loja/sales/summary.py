@@ -53,7 +53,10 @@ def _report(summary: Summary, file: SalesFile, report: Callable[[int, int, str],
 
 def _check(summary: Summary, name: str) -> None:
     if not summary.rows:
-        raise OnlyHeader(name)
+        raise OnlyHeader(f"{name} has a header but no rows")
     if not summary.accepted:
         first = summary.rejects.examples[0]
-        raise NoUsableRow(name, summary.rows, f"line {first.line}, {first.reason}, {first.value!r}")
+        raise NoUsableRow(
+            f"none of the {summary.rows:,} rows of {name} can be used; "
+            f"the first: line {first.line}, {first.reason}, {first.value!r}"
+        )

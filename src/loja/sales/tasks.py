@@ -24,6 +24,7 @@ class ProvokedFailure(RuntimeError):
     retry_backoff=2,
     retry_backoff_max=60,
     retry_jitter=True,
+    resultrepr_maxsize=80,  # of the result, in the worker's log
 )
 def process_csv(filename: str, num_rows: int = DEFAULT_ROWS, *, tx: Tx) -> dict[str, Any]:
     """Sum one sales file and make it the data set of its name; raises SalesFileError for a file that cannot be used."""

@@ -41,7 +41,7 @@ class Totals:
         group = self.groups.get(key)
         if group is None:
             if len(self.groups) >= self.max_groups:
-                raise TooManyGroups(self.max_groups)
+                raise TooManyGroups(f"more than {self.max_groups:,} combinations of month, region and product")
             group = self.groups[key] = Group()
         group.add(1, sale.quantity, sale.amount)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from trilho.cli import control
+from trilho.cli import control, logs
 from trilho.cli.member import Member, State, ending
 from trilho.cli.plan import changes
 from trilho.cli.stack import ProcessInfo
@@ -123,9 +123,10 @@ class Supervisor:
         member.crashed()
         # Only while the stack comes up: later, a worker that cannot start must not take the others with it.
         if not self.established and member.backoff.hopeless(ever_ready=member.ever_ready):
+            log = logs.path_of(self._data, member.name)
+            last = "".join(logs.tail(log, 1))
             raise NeverReady(
-                f"{member.name} {how} {member.backoff.crashes} times and was never ready: "
-                f"see {self._data / 'logs' / member.name}.log"
+                f"{member.name} {how} {member.backoff.crashes} times and was never ready: {last} (see {log})"
             )
         self._say(f"{member.name} {how}, starts again in {member.backoff.delay:g} s")
 

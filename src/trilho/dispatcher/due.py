@@ -48,18 +48,19 @@ class HandOver:
 
     hands: Hands
     floor: MovingFloor = field(default_factory=MovingFloor)
+    may_have_more: bool = False
 
-    def __call__(self, connection: Connection) -> bool:
-        """Take and hand over once; whether there may be more."""
+    def __call__(self, connection: Connection) -> None:
+        """Take and hand over once."""
         room = self.hands.room()
         if room <= 0:
-            return False
+            return
         floor = self.floor.begin(time.monotonic())
         jobs = store.take_due(connection, Due(self.hands.queues(), self.hands.tasks(), room, floor=floor))
         self.floor.found(jobs)
+        self.may_have_more = len(jobs) == room
         if jobs:
             self.hands.hand_over(jobs)
-        return len(jobs) == room
 
 
 @dataclass

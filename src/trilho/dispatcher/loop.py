@@ -61,6 +61,7 @@ class Dispatcher:
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
+        self._hand_over = HandOver(self.hands) if self.hands is not None else None
         self.loops = self._loops()
 
     def _loops(self) -> list[Loop]:
@@ -74,11 +75,11 @@ class Dispatcher:
             Loop("sample", Sampler(), 1.0, duty=True),
             Loop("forget", forget, 60.0, duty=True),
         ]
-        if self.hands is None:
+        if self.hands is None or self._hand_over is None:
             return shared
         hands, identity = self.hands, self.identity
         return [
-            Loop("hand over", HandOver(hands), tick),
+            Loop("hand over", self._hand_over, tick),
             Loop("cancel", lambda c: hands.cancel(cancel_requests(c, identity.incarnation)), tick),
             Loop("marks", Marks(hands, settings.resend_grace), max(tick, settings.resend_grace / 5)),
             *shared,
@@ -97,8 +98,13 @@ class Dispatcher:
         self._poked.set()
 
     def poke(self) -> None:
-        """Hand over due jobs now: something came free, or was given back."""
+        """Hand over due jobs now: some were given back."""
         self._poked.set()
+
+    def on_room(self) -> None:
+        """A pool process came free: look now if the last look left something."""
+        if self._hand_over is not None and self._hand_over.may_have_more:
+            self._poked.set()
 
     def run(self) -> None:
         """Run until stopped; a lost connection or a failing loop never ends it."""

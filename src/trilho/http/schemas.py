@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from trilho.jobs.job import SUCCESS, Job
 
@@ -109,9 +109,11 @@ def progress_of(job: Job) -> Progress | None:
     if job.progress is None:
         return None
     try:
-        return Progress.model_validate(job.progress)
+        progress = Progress.model_validate(job.progress)
     except ValidationError:
         return Progress(message=str(job.progress))
+    # Reports are throttled: the last one that was written may be far from the end that was reached.
+    return progress if job.state != SUCCESS or progress.percent in {None, 100} else None
 
 
 class WorkerOut(BaseModel):
@@ -131,6 +133,13 @@ class WorkerOut(BaseModel):
     last_progress: datetime | None = Field(description="When a job of it last began, reported progress or ended.")
 
 
+def _rounded(value: float) -> float:
+    return round(value, 1)
+
+
+Rounded = Annotated[float, AfterValidator(_rounded)]
+
+
 class QueueOut(BaseModel):
     """Depth and speed of one queue."""
 
@@ -140,8 +149,8 @@ class QueueOut(BaseModel):
     waiting: int = Field(description="Jobs that could run now.")
     scheduled: int = Field(description="Jobs that wait for a later time, retries too.")
     running: int
-    oldest_waiting_seconds: float | None = Field(description="Age of the oldest job that could run now.")
-    finished_per_minute: float
+    oldest_waiting_seconds: Rounded | None = Field(description="Age of the oldest job that could run now.")
+    finished_per_minute: Rounded
 
 
 class QueueStatsOut(BaseModel):

@@ -5,6 +5,10 @@
 --   STARTED | PROCESSING --reschedule--> RETRY | PENDING --claim--> …
 --   PENDING | RETRY --cancel--> REVOKED          FAILURE | REVOKED --run_again--> PENDING
 --
+-- Rows are found by primary key, which also orders the locks: with STARTED and PROCESSING in the same condition the
+-- planner would rather scan the partial index, which an old snapshot elsewhere can fill with dead entries. Lists travel
+-- as JSON so that the estimates do not depend on their length, and the prepared plan is kept.
+--
 -- Whatever ends a job announces it in the same commit if somebody waits; an enqueue never notifies, for NOTIFY makes
 -- commits wait for each other.
 
@@ -40,37 +44,35 @@ RETURNING id;
 -- name: claim
 -- PENDING | RETRY -> STARTED with a fresh token, if it is due; REVOKED instead if its time to live is over. A claim
 -- whose answer got lost finds its own token and gets the same rows again, without another attempt being counted.
-WITH due AS (
-    SELECT id FROM trilho.jobs
-    WHERE id = ANY(%(ids)s) AND NOT held
-      AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp()
-           OR state = 'STARTED' AND claim_token = %(token)s)
-    ORDER BY id FOR UPDATE)
-UPDATE trilho.jobs j SET
+-- The commit is not waited for: a claim that a crash of the server takes back leaves a waiting row, and the finish of
+-- its attempt finds no token.
+UPDATE trilho.jobs SET
     state        = CASE WHEN expires_at <= clock_timestamp() THEN 'REVOKED' ELSE 'STARTED' END,
     finished_at  = CASE WHEN expires_at <= clock_timestamp() THEN clock_timestamp() END,
     error        = CASE WHEN expires_at <= clock_timestamp() THEN 'expired before it was started' END,
     attempt      = attempt + CASE WHEN state = 'STARTED' OR expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
     claim_token  = %(token)s, worker = %(worker)s, worker_name = %(worker_name)s,
     started_at   = clock_timestamp(), progress = NULL, custom_state = NULL
-FROM due WHERE j.id = due.id
-RETURNING j.id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
+WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(%(ids)s AS json)))) AND NOT held
+  AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() OR state = 'STARTED' AND claim_token = %(token)s)
+  AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends;
 
 -- name: finish
--- STARTED | PROCESSING -> SUCCESS | FAILURE | REVOKED, only while the claim is ours.
-WITH r AS (
+-- STARTED | PROCESSING -> SUCCESS | FAILURE | REVOKED, only while the claim is ours: a row with our token, an owner and
+-- no end is running.
+WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
         id text, token uuid, state text, result text, error text, traceback text, children text, crash boolean,
         presumed boolean)),
-locked AS MATERIALIZED (
-    SELECT j.id FROM trilho.jobs j WHERE j.id IN (SELECT id FROM r) ORDER BY j.id FOR UPDATE),
 done AS (
     UPDATE trilho.jobs j SET
         state = r.state, result = r.result, error = r.error, traceback = r.traceback, children = r.children,
         finished_at = clock_timestamp(), custom_state = NULL, crash_count = j.crash_count + r.crash::int
-    FROM r, locked
-    WHERE j.id = r.id AND j.id = locked.id AND j.claim_token = r.token AND j.state IN ('STARTED', 'PROCESSING')
+    FROM r
+    WHERE j.id = ANY(ARRAY(SELECT id FROM r)) AND j.id = r.id
+      AND j.claim_token = r.token AND j.worker IS NOT NULL AND j.finished_at IS NULL
     RETURNING j.id, j.awaited, j.attempt, j.state, j.error, j.traceback, j.worker, j.worker_name, j.started_at,
               r.crash, r.presumed),
 remembered AS (
@@ -83,14 +85,15 @@ SELECT id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END FROM done;
 
 -- name: reschedule
 -- STARTED | PROCESSING -> RETRY | PENDING, only while the claim is ours. The dispatcher wakes it when it is due.
-WITH r AS (
+WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
         id text, token uuid, outcome text, state text, delay double precision, run_at timestamptz, crash boolean,
         result text, error text, traceback text, task text, queue text, priority smallint, args text, kwargs text,
         canvas text, headers text, retries integer, expires_at timestamptz, replace boolean, held boolean,
         presumed boolean)),
 locked AS MATERIALIZED (
-    SELECT j.id, j.worker FROM trilho.jobs j WHERE j.id IN (SELECT id FROM r) ORDER BY j.id FOR UPDATE),
+    SELECT id, state, claim_token, worker FROM trilho.jobs
+    WHERE id = ANY(ARRAY(SELECT id FROM r)) ORDER BY id FOR UPDATE),
 done AS (
     UPDATE trilho.jobs j SET
         state = r.state, result = r.result, error = r.error, traceback = r.traceback,
@@ -104,7 +107,8 @@ done AS (
         headers = coalesce(r.headers, j.headers), retries = coalesce(r.retries, j.retries),
         expires_at = CASE WHEN r.replace THEN r.expires_at ELSE j.expires_at END
     FROM r, locked
-    WHERE j.id = r.id AND j.id = locked.id AND j.claim_token = r.token AND j.state IN ('STARTED', 'PROCESSING')
+    WHERE j.id = ANY(ARRAY(SELECT id FROM locked)) AND j.id = r.id AND j.id = locked.id
+      AND locked.claim_token = r.token AND locked.state IN ('STARTED', 'PROCESSING')
     RETURNING j.id, j.attempt, r.outcome, r.crash, r.presumed, r.error, r.traceback, locked.worker, j.worker_name,
               j.started_at),
 remembered AS (

@@ -56,7 +56,7 @@ def rows_json(rows: Sequence[Any]) -> str:
 
 def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> list[Claimed]:
     """PENDING | RETRY -> STARTED, for those of `ids` that are due."""
-    values = {"ids": list(ids), "token": claimant.token, "worker": claimant.worker, "worker_name": claimant.name}
+    values = {"ids": rows_json(ids), "token": claimant.token, "worker": claimant.worker, "worker_name": claimant.name}
     with connection.cursor(row_factory=class_row(Claimed)) as cursor:
         return cursor.execute(SQL["claim"], values).fetchall()
 

@@ -34,6 +34,10 @@ SHORT = 0.05
 """Seconds: while slices take less on average, messages are acknowledged early so that the next ones come in time."""
 
 
+AHEAD = 4
+"""Wake-ups held for each process while jobs are short."""
+
+
 @dataclass
 class Slice:
     """One pool call under way."""
@@ -151,12 +155,19 @@ class Batcher:
             return False
         self._free_slots.append(under_way.order.slot)
         self._average = 0.8 * self._average + 0.2 * (time.monotonic() - under_way.begun)
+        self._adapt_prefetch()
         self.pulse.running = len(self.slices)
         self.pulse.last_progress = time.time()
         for request in under_way.requests.values():
             request.acknowledge()
         self.schedule()
         return True
+
+    def _adapt_prefetch(self) -> None:
+        """Fetch ahead while jobs are seen to be short; otherwise hold no more than the processes can begin."""
+        qos, ahead = self.consumer.qos, self._processes() * (AHEAD if self._average < SHORT else 1)
+        if qos is not None and qos.value != ahead:
+            qos.value = ahead  # the consumer's loop tells the broker
 
     def _done(self, under_way: Slice, report: SliceReport) -> None:
         if not self._close(under_way):
@@ -168,7 +179,7 @@ class Batcher:
                 state.task_ready(request)
             else:
                 self._report(request, ran)
-        self.consumer.poke()
+        self.consumer.on_room()
 
     def _report(self, request: Any, ran: Ran) -> None:
         self.pulse.processed += 1

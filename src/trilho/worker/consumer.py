@@ -160,6 +160,11 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         if self.dispatcher is not None:
             self.dispatcher.poke()
 
+    def on_room(self) -> None:
+        """A pool process came free."""
+        if self.dispatcher is not None:
+            self.dispatcher.on_room()
+
     def later(self, seconds: float, callback: Any) -> None:
         """Call back from the event loop."""
         self.timer.call_after(seconds, callback)

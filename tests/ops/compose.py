@@ -1,0 +1,46 @@
+"""compose.yaml as Docker Compose understands it, and its commands run on this machine."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}")
+
+
+def interpolated(text: str, variables: dict[str, str]) -> str:
+    """`${NAME:-default}` replaced as Compose does it."""
+    return _VARIABLE.sub(lambda match: variables.get(match["name"]) or match["default"], text)
+
+
+def load(variables: dict[str, str] | None = None) -> dict[str, Any]:
+    """The file with anchors, merges and variables resolved."""
+    document: dict[str, Any] = yaml.safe_load(interpolated((ROOT / "compose.yaml").read_text(), variables or {}))
+    return document
+
+
+@dataclass(frozen=True)
+class Local:
+    """Where the services of the file are on this machine."""
+
+    database_url: str
+    broker_url: str
+    data: Path
+    port: int
+
+    def command(self, service: dict[str, Any]) -> list[str]:
+        """The command of a service; only its port is another one."""
+        command: list[str] = service["command"]
+        return [str(self.port) if part == "8000" else part for part in command]
+
+    def environment(self, service: dict[str, Any]) -> dict[str, str]:
+        """The environment of a service: the image's and its own, with the servers where they are here."""
+        image = {"TRILHO_APP": "loja.app", "TRILHO_DATA": str(self.data), "PYTHONUNBUFFERED": "1"}
+        own = {name: str(value) for name, value in service["environment"].items()}
+        here = {"TRILHO_DATABASE_URL": self.database_url, "TRILHO_BROKER_URL": self.broker_url}
+        assert here.keys() <= own.keys()
+        return {"PATH": os.environ["PATH"], "HOME": str(self.data)} | image | own | here
