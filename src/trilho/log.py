@@ -1,4 +1,4 @@
-"""Structured log lines through the standard library's logging, so that Celery, uvicorn and users configure them as usual."""
+"""Structured log lines through the standard library's logging, which Celery, uvicorn and users configure."""
 
 import logging
 from typing import Any

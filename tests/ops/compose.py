@@ -12,15 +12,22 @@ ROOT = Path(__file__).parents[2]
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}")
 
 
-def interpolated(text: str, variables: dict[str, str]) -> str:
-    """`${NAME:-default}` replaced as Compose does it."""
-    return _VARIABLE.sub(lambda match: variables.get(match["name"]) or match["default"], text)
+def interpolated(value: Any, variables: dict[str, str]) -> Any:
+    """`${NAME:-default}` replaced in every string, as Compose does it: after the YAML is parsed."""
+    if isinstance(value, dict):
+        return {key: interpolated(item, variables) for key, item in value.items()}
+    if isinstance(value, list):
+        return [interpolated(item, variables) for item in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: variables.get(match["name"]) or match["default"], value)
+    return value
 
 
 def load(variables: dict[str, str] | None = None) -> dict[str, Any]:
     """The file with anchors, merges and variables resolved."""
-    document: dict[str, Any] = yaml.safe_load(interpolated((ROOT / "compose.yaml").read_text(), variables or {}))
-    return document
+    document = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    resolved: dict[str, Any] = interpolated(document, variables or {})
+    return resolved
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.ops import compose
+from trilho.settings import Settings
 
 COMPOSE = compose.load()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -76,8 +77,6 @@ def test_workers_have_names_of_their_own() -> None:
 
 
 def test_workers_get_longer_to_stop_than_they_give_their_jobs() -> None:
-    from trilho.settings import Settings
-
     grace = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings().shutdown_grace
 

@@ -1,7 +1,7 @@
 """One sale, and the rules by which a row of a file becomes one."""
 
 import re
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
@@ -10,6 +10,8 @@ from typing import NamedTuple
 MAX_PRODUCT = 200
 MAX_QUANTITY = 1_000_000
 
+_ISO_DAY = re.compile(r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII)
+_BRAZILIAN_DAY = re.compile(r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>\d{4})", re.ASCII)
 _PRICE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,4})?", re.ASCII)
 _GROUPED = re.compile(r"[0-9]{1,3}(?:\.[0-9]{3})*,[0-9]{1,4}|[0-9]+,[0-9]{1,4}", re.ASCII)
 
@@ -56,9 +58,11 @@ def parse(day: str, region: str, product: str, quantity: str, price: str) -> Sal
 @lru_cache(maxsize=4096)
 def month_of(text: str) -> str:
     """`YYYY-MM` of a day written `2025-01-31` or `31/01/2025`."""
-    form = "%d/%m/%Y" if "/" in text else "%Y-%m-%d"
+    found = _ISO_DAY.fullmatch(text.strip()) or _BRAZILIAN_DAY.fullmatch(text.strip())
+    if found is None:
+        raise RowError("invalid date", text)
     try:
-        day: date = datetime.strptime(text.strip(), form)
+        day = date(int(found["year"]), int(found["month"]), int(found["day"]))
     except ValueError:
         raise RowError("invalid date", text) from None
     return f"{day.year:04}-{day.month:02}"

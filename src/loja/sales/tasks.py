@@ -47,5 +47,5 @@ def aggregate(region: str, month: str) -> dict[str, Any]:
 
 
 def _provoke(rate: float) -> None:
-    if random.random() < rate:
+    if random.random() < rate:  # noqa: S311 - not a secret
         raise ProvokedFailure(f"this attempt failed on purpose, as {rate:.0%} do (LOJA_FAILURE_RATE)")

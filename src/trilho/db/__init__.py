@@ -1,1 +1,1 @@
-
+"""The database: connections, transactions, migrations."""

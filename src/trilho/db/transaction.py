@@ -354,7 +354,7 @@ _ambient: ContextVar[BaseTx | None] = ContextVar("trilho_transaction", default=N
 
 
 def ambient(database: Database) -> BaseTx | None:
-    """The transaction around the caller, if it is one of this database; raises TransactionError if it cannot be used."""
+    """The transaction around the caller, if it is of this database; raises TransactionError if it cannot be used."""
     tx = _ambient.get()
     if tx is None or tx.database is not database:
         return None

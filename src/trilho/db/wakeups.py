@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import psycopg
-from trilho.log import get_logger
 
 from trilho.db.pool import LOST, Connection, Database
+from trilho.log import get_logger
 
 log = get_logger("trilho.wakeups")
 

@@ -1,1 +1,1 @@
-
+"""The loops that keep promises."""

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from trilho.log import get_logger
-
 from trilho.db.pool import Connection
 from trilho.dispatcher import store
 from trilho.dispatcher.port import Hands
 from trilho.dispatcher.store import BEGINNING, Due
 from trilho.jobs.job import DueJob
 from trilho.jobs.pipe import Broker, by_address
+from trilho.log import get_logger
 from trilho.processes.store import known_queues, known_tasks
 
 log = get_logger("trilho.dispatcher")

@@ -10,8 +10,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from trilho.log import get_logger
-
 from trilho.db.pool import LOST, Connection
 from trilho.dispatcher.due import HandOver, Publish
 from trilho.dispatcher.lost import FindLost, Marks
@@ -19,6 +17,7 @@ from trilho.dispatcher.port import Hands
 from trilho.dispatcher.recovery import Recover
 from trilho.dispatcher.store import cancel_requests
 from trilho.jobs import stats
+from trilho.log import get_logger
 from trilho.processes.lease import Lease
 from trilho.processes.shared import SharedState
 from trilho.processes.store import ProcessInfo, Pulse, forget, take_duty

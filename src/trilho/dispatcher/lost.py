@@ -1,16 +1,15 @@
-"""Lost wake-ups: found by what the broker holds and by what it has delivered since. A deep backlog is never multiplied."""
+"""Lost wake-ups: found by what the broker holds and what it delivered since. A deep backlog is never multiplied."""
 
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from trilho.log import get_logger
-
 from trilho.db.pool import Connection
 from trilho.dispatcher import store
 from trilho.dispatcher.port import Hands
 from trilho.jobs.pipe import Broker
+from trilho.log import get_logger
 
 log = get_logger("trilho.dispatcher")
 

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trilho.log import get_logger
-
 from trilho.db.pool import Connection
 from trilho.jobs.aftermath import crash, settle_dead
 from trilho.jobs.outcome import Death
+from trilho.log import get_logger
 from trilho.processes.store import dead_with_jobs, declare_lost
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-
+"""Durable Celery: what a job is, and everything that happens to it."""

@@ -24,14 +24,14 @@ class Jobs:
             raise UnknownJob(job_id)
         return job
 
-    def list(self, wanted: JobFilter | None = None) -> JobPage:
-        """One page of jobs, newest first."""
-        return self._app.database.run(store.page, wanted or JobFilter())
-
-    def attempts(self, job_id: str) -> "list[Attempt]":
+    def attempts(self, job_id: str) -> list[Attempt]:
         """The attempts of a job that were not a plain success, in order; raises UnknownJob."""
         self.get(job_id)
         return self._app.database.run(store.attempts, job_id)
+
+    def list(self, wanted: JobFilter | None = None) -> JobPage:
+        """One page of jobs, newest first."""
+        return self._app.database.run(store.page, wanted or JobFilter())
 
     def retry(self, job_id: str) -> Job:
         """Run a FAILURE or REVOKED job again, with a fresh budget of retries; raises UnknownJob, JobStateError."""
@@ -40,11 +40,10 @@ class Jobs:
         return self.get(job_id)
 
     def cancel(self, job_id: str) -> Job:
-        """Revoke a waiting job at once, ask a running one to stop; raises UnknownJob, JobStateError if it is finished."""
-        if not self._app.database.run(store.changed, "cancel_waiting", id=job_id):
-            if not self._app.database.run(store.changed, "cancel_running", id=job_id):
-                job = self.get(job_id)
-                raise JobStateError(job_id, job.state, "cancel")
+        """Revoke a waiting job at once, ask a running one to stop; raises UnknownJob, JobStateError if it ended."""
+        run = self._app.database.run
+        if not (run(store.changed, "cancel_waiting", id=job_id) or run(store.changed, "cancel_running", id=job_id)):
+            raise JobStateError(job_id, self.get(job_id).state, "cancel")
         return self.get(job_id)
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -55,4 +54,3 @@ class Jobs:
     def stats(self) -> QueueStats:
         """Workers, depths and failures, from samples: milliseconds, however deep the queues are."""
         return self._app.database.run(stats.read)
-

@@ -24,7 +24,9 @@ Verdict = Callable[[Claimed], Outcome]
 
 def crash(death: Death, limit: int, in_body: Callable[[Claimed], bool]) -> Verdict:
     """Count a crash for the bodies that ran; the others are nobody's attempt."""
-    return lambda job: crashed(job, death, limit) if in_body(job) else interrupted(job.id, job.claim_token, death.reason)
+    return lambda job: (
+        crashed(job, death, limit) if in_body(job) else interrupted(job.id, job.claim_token, death.reason)
+    )
 
 
 def release(reason: str) -> Verdict:
@@ -90,7 +92,12 @@ def _with_consequences(app: "Trilho", attempt: RunningAttempt, outcome: Finish) 
             app.backend.mark_as_revoked(attempt.job.id, outcome.error, request=request)
     else:
         kind, _, reason = (outcome.error or "").partition(": ")
-        fail(app, attempt, request, (TimeLimitExceeded if kind == TimeLimitExceeded.__name__ else WorkerLostError)(reason))
+        fail(
+            app,
+            attempt,
+            request,
+            (TimeLimitExceeded if kind == TimeLimitExceeded.__name__ else WorkerLostError)(reason),
+        )
     told = attempt.outcome
     assert isinstance(told, Finish)
     return replace(told, crash=outcome.crash, presumed=outcome.presumed)

@@ -75,7 +75,8 @@ class RowAMQP(AMQP):  # type: ignore[misc]
         if queue is None:
             route = self.app.amqp.router.route({}, signature.task, (), {})
             queue = route.get("queue")
-        return getattr(queue, "name", queue) or self.app.conf.task_default_queue
+        name: str = getattr(queue, "name", queue) or self.app.conf.task_default_queue
+        return name
 
 
 def hands_over(rows: list[NewJob], attempt: RunningAttempt) -> bool:

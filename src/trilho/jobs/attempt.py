@@ -1,4 +1,4 @@
-"""The attempt that runs now: what its body and Celery's tracer say about it is gathered here and written as one commit."""
+"""The attempt that runs now: what its body and Celery's tracer say is gathered here and written as one commit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

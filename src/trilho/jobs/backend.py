@@ -58,7 +58,9 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         if attempt is None:
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
             return
-        self._end(attempt, task_id, self.encode_result(exc, states.FAILURE), kwargs.get("state", states.FAILURE), traceback)
+        self._end(
+            attempt, task_id, self.encode_result(exc, states.FAILURE), kwargs.get("state", states.FAILURE), traceback
+        )
         with attempt.dispatch():
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
 
@@ -104,7 +106,9 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
             text = codec.dumps(self.encode_result(result, state))
             codec.ensure_fits(f"the result of job {task_id}", len(text), self.app.settings.max_payload)
         except (TypeError, ValueError, RecursionError) as error:
-            reason = str(error) if isinstance(error, PayloadTooLarge) else f"the result cannot be stored as JSON: {error}"
+            reason = (
+                str(error) if isinstance(error, PayloadTooLarge) else f"the result cannot be stored as JSON: {error}"
+            )
             raise EncodeError(reason) from error
         return text
 
@@ -257,4 +261,3 @@ def _found(connection: Connection, task_id: str) -> bool:
 def _group(connection: Connection, group_id: str) -> str | None:
     row = connection.execute(SQL["restore_group"], {"id": group_id}).fetchone()
     return row[0] if row else None
-

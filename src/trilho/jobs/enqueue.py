@@ -214,7 +214,9 @@ def held_jobs(job: NewJob, message: Message, queue_of: Any) -> list[NewJob]:
         if job_id:
             rows.append(
                 replace(
-                    NewJob(id=checked_id(job_id), task=signature.task, queue=queue_of(signature), held=True, send=False),
+                    NewJob(
+                        id=checked_id(job_id), task=signature.task, queue=queue_of(signature), held=True, send=False
+                    ),
                     root_id=job.root_id,
                     parent_id=job.id,
                 )

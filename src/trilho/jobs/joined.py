@@ -58,6 +58,5 @@ def session_of(connection: Any) -> Session:
         return connection.sync_session
     if isinstance(connection, Session):
         return connection
-    raise TypeError(
-        f"app.join() takes a SQLAlchemy Session, an AsyncSession or a psycopg Connection, not a {type(connection).__name__}"
-    )
+    kind = type(connection).__name__
+    raise TypeError(f"app.join() takes a SQLAlchemy Session, an AsyncSession or a psycopg Connection, not a {kind}")

@@ -51,11 +51,27 @@ LOST = "LOST"
 RELEASED = "RELEASED"
 
 
-def retried(token: UUID, job: NewJob, result: str | None, error: str | None, traceback: str | None) -> Reschedule:
-    """The attempt asked for another one (`self.retry`)."""
+def retried(token: UUID, job: NewJob, shown: Finish | None) -> Reschedule:
+    """The attempt asked for another one (`self.retry`); `shown` is what people see meanwhile."""
+    told = shown or Finish(job.id, token, RETRY)
     return Reschedule(
-        job.id, token, RETRY, state=RETRY, run_at=job.run_at, result=result, error=error, traceback=traceback, job=job
+        job.id,
+        token,
+        RETRY,
+        state=RETRY,
+        run_at=job.run_at,
+        result=told.result,
+        error=told.error,
+        traceback=told.traceback,
+        job=job,
     )
+
+
+def rejected(job_id: str, token: UUID, reason: object, requeue: bool) -> Outcome:
+    """The body raised Reject: FAILURE, or again after a second if it asked for that."""
+    if requeue:
+        return released(job_id, token, f"rejected with requeue: {reason}", delay=1.0)
+    return Finish(job_id, token, FAILURE, error=f"Rejected: {reason}")
 
 
 def replaced(token: UUID, job: NewJob) -> Reschedule:

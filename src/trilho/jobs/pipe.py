@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from trilho.log import get_logger
 from kombu import Connection as BrokerConnection
 from kombu import Producer, Queue
 
 from trilho.jobs.enqueue import EMPTY_BODY, wakeup_headers
 from trilho.jobs.job import DueJob, NewJob
+from trilho.log import get_logger
 
 log = get_logger("trilho.pipe")
 

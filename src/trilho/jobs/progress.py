@@ -5,17 +5,16 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from trilho.log import get_logger
-
 from trilho.db.pool import LOST, Database
 from trilho.jobs import store
+from trilho.log import get_logger
 
 log = get_logger("trilho.progress")
 
 
 @dataclass
 class ProgressWriter:
-    """Writes the first report at once and later ones at most every `interval` seconds; the last one is never left out."""
+    """Writes the first report at once, later ones at most every `interval` seconds; the last one is never left out."""
 
     database: Database
     interval: float
@@ -48,8 +47,6 @@ class ProgressWriter:
 
     def _write(self, job_id: str, token: UUID, text: str, custom_state: str | None) -> None:
         try:
-            self.database.run(
-                store.changed, "report", id=job_id, token=token, progress=text, custom_state=custom_state
-            )
+            self.database.run(store.changed, "report", id=job_id, token=token, progress=text, custom_state=custom_state)
         except LOST as error:  # progress is for eyes: a body must not fail for it
             log.warning("progress.not_written", job=job_id, error=str(error))

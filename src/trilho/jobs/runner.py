@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from trilho.log import get_logger
 from celery import current_app
 from celery.app.task import Context
 from celery.app.trace import TraceInfo
@@ -17,10 +16,11 @@ from trilho.db.transaction import Tx
 from trilho.errors import ClaimLost
 from trilho.jobs import codec, store
 from trilho.jobs.attempt import RunningAttempt, entered
-from trilho.jobs.job import REVOKED, RETRY, SUCCESS, Claimed
-from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, released, replaced, retried
+from trilho.jobs.job import FAILURE, RETRY, REVOKED, SUCCESS, Claimed
+from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, rejected, released, replaced, retried
 from trilho.jobs.progress import ProgressWriter
 from trilho.jobs.settlement import conclude, conclude_or_raise, fail, follow_up, is_plain
+from trilho.log import get_logger
 from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
 
 if TYPE_CHECKING:
@@ -265,19 +265,13 @@ def outcome_of(attempt: RunningAttempt, state: str, raised: Any) -> Outcome | No
     if attempt.next_run is not None:
         if state == "IGNORED":
             return replaced(token, attempt.next_run)
-        shown = known if isinstance(known, Finish) and known.state == RETRY else None
-        return retried(
-            token, attempt.next_run, shown and shown.result, shown and shown.error, shown and shown.traceback
-        )
+        return retried(token, attempt.next_run, known if isinstance(known, Finish) and known.state == RETRY else None)
     if state == "REJECTED":
-        if getattr(raised, "requeue", False):
-            return released(job_id, token, f"rejected with requeue: {getattr(raised, 'reason', raised)}", delay=1.0)
-        return Finish(job_id, token, "FAILURE", error=f"Rejected: {getattr(raised, 'reason', raised)}")
-    if known is not None:
-        return known
-    if state in ("IGNORED", SUCCESS):
-        return Finish(job_id, token, SUCCESS)
-    return Finish(job_id, token, "FAILURE", error=f"{type(raised).__name__}: {raised}")
+        return rejected(job_id, token, getattr(raised, "reason", raised), getattr(raised, "requeue", False))
+    if known is None:
+        ended_well = state in ("IGNORED", SUCCESS)
+        known = Finish(job_id, token, SUCCESS) if ended_well else Finish(job_id, token, FAILURE, error=repr(raised))
+    return known
 
 
 def state_of(attempt: RunningAttempt) -> str:

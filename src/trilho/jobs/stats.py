@@ -13,7 +13,7 @@ SQL = beside(__file__, "stats.sql")
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """One worker: `state` is running, stopping or lost; `last_progress` is when a body last began, reported or ended."""
+    """One worker: `state` is running, stopping or lost; `last_progress` is when a body last began or ended."""
 
     name: str
     hostname: str

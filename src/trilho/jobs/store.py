@@ -156,6 +156,6 @@ def attempts(connection: Connection, job_id: str) -> list[Attempt]:
         return cursor.execute(SQL["attempts"], {"id": job_id}).fetchall()
 
 
-def changed(connection: Connection, query: str, **values: Any) -> bool:
+def changed(connection: Connection, query: str, /, **values: Any) -> bool:
     """Run one statement of `jobs.sql`; whether it hit a row."""
     return connection.execute(SQL[query], values).rowcount > 0

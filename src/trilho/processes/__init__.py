@@ -1,1 +1,1 @@
-
+"""Live processes: leases, duties, and what dead ones leave."""

@@ -1,7 +1,8 @@
 """The lease of one process incarnation: renewed by a thread of its own, watched by another.
 
-Whoever cannot renew has to stop its bodies before others may take its jobs. The local deadline is boot time taken before
-the renewal is sent, plus the lease, minus a margin; the server's clock starts later, so the deadline passes earlier.
+Whoever cannot renew has to stop its bodies before others may take its jobs. The local deadline is boot time taken
+before the renewal is sent, plus the lease, minus a margin; the server's clock starts later, so the deadline passes
+earlier.
 """
 
 import threading
@@ -9,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from trilho.log import get_logger
 import uuid_utils.compat as uuid_utils
 
 from trilho.db.pool import LOST, Connection, Database
+from trilho.log import get_logger
 from trilho.processes import store
 from trilho.processes.shared import SharedState, boot_time
 from trilho.processes.store import ProcessInfo, Pulse
@@ -67,9 +68,10 @@ class Lease:
                 self._renew(connection)
             except LOST as error:
                 log.warning("lease.not_renewed", error=str(error).strip())
-                connection = _closed(connection)
+                _close(connection)
+                connection = None
             self._stopping.wait(self.info.lease / RENEWALS_PER_LEASE)
-        _closed(connection)
+        _close(connection)
 
     def _renew(self, connection: Connection) -> None:
         before = boot_time()
@@ -108,6 +110,6 @@ class Lease:
         self.on_lost()
 
 
-def _closed(connection: Connection | None) -> None:
+def _close(connection: Connection | None) -> None:
     if connection is not None:
         connection.close()

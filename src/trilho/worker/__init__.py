@@ -1,1 +1,1 @@
-"""The Celery worker of Trilho: stock strategy, events and signals; claims, fences and leases instead of acknowledgements."""
+"""The worker: Celery's strategy, events and signals; claims, fences and leases instead of acknowledgements."""

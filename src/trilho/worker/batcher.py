@@ -9,11 +9,11 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from trilho.log import get_logger
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
@@ -22,6 +22,7 @@ from trilho.jobs import aftermath
 from trilho.jobs.aftermath import Verdict
 from trilho.jobs.outcome import Death
 from trilho.jobs.runner import Ran, SliceOrder, SliceReport, work
+from trilho.log import get_logger
 from trilho.processes.shared import BODY, IDLE
 from trilho.processes.store import Pulse
 
@@ -255,7 +256,5 @@ def end_group(pid: int | None) -> None:
     """End a pool process and everything that its bodies started: it leads a process group of its own."""
     if not pid or pid == os.getpid():
         return
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -6,10 +6,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from trilho.log import get_logger
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT
 
+from trilho.log import get_logger
 from trilho.processes.shared import boot_time
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
-from trilho.log import get_logger
-
 from trilho.db.pool import LOST, Connection, Database
+from trilho.log import get_logger
 
 P = ParamSpec("P")
 
@@ -30,9 +29,7 @@ class Clerk:
         """Begin to work."""
         self._thread.start()
 
-    def submit(
-        self, verb: Callable[Concatenate[Connection, P], object], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
+    def submit(self, verb: Callable[Concatenate[Connection, P], object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Run a verb soon."""
         self._errands.put(lambda connection: verb(connection, *args, **kwargs))
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from trilho.log import get_logger
 from celery import signals
 from celery.utils.time import maybe_iso8601
 from celery.worker import state
@@ -20,6 +19,7 @@ from trilho.dispatcher.loop import Dispatcher
 from trilho.jobs import store
 from trilho.jobs.enqueue import EMPTY_BODY, Message, Placement, job_of, wakeup_headers
 from trilho.jobs.job import DueJob
+from trilho.log import get_logger
 from trilho.processes.lease import Lease
 from trilho.processes.store import ProcessInfo, Pulse
 from trilho.worker import child
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = get_logger("trilho.worker")
 
 BROKER_PAUSE = 0.5
+LOOK_FOR_THE_DEAD = 0.2
 
 
 class HandedOver(BrokerMessage):  # type: ignore[misc]
@@ -76,6 +77,10 @@ class JobConsumer(Consumer):  # type: ignore[misc]
             self.lease.start()
             if self.dispatcher is not None:
                 self.dispatcher.start()
+            if self.hub:
+                # The pool hears of a death through a pipe that closes a moment before the process can be reaped; when it
+                # loses that race, it looks again only after five seconds.
+                self.timer.call_repeatedly(LOOK_FOR_THE_DEAD, self.pool.maintain_pool)
         super().start()
 
     def _info(self) -> ProcessInfo:
@@ -208,7 +213,9 @@ class JobConsumer(Consumer):  # type: ignore[misc]
             max_payload=2**62,  # it is in our hands already: refusing it would lose it
         )
         kept = {name: value for name, value in headers.items() if name not in _OF_THE_REQUEST}
-        job = job_of(request.task.name, Message(kept, headers.get("properties") or {}, args, kwargs, embed or {}), place)
+        job = job_of(
+            request.task.name, Message(kept, headers.get("properties") or {}, args, kwargs, embed or {}), place
+        )
         store.changed(connection, "adopt", rows=store.rows_json([job]))
         self.app.database.faults.hit("adopt.after")
         self.call_soon(self._adopted, request, place.run_at is not None)
@@ -332,4 +339,3 @@ def _message_of(job: DueJob) -> HandedOver:
         channel=None,
         accept={"application/json"},
     )
-

