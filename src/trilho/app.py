@@ -26,7 +26,7 @@ from trilho.jobs.attempt import running
 from trilho.jobs.enqueue import Enqueuer, producing
 from trilho.jobs.job import PROCESSING, NewJob
 from trilho.jobs.joined import Joined
-from trilho.jobs.pipe import IMPATIENT, Broker, Pipe
+from trilho.jobs.pipe import Broker, Pipe, impatient_options, patient_options
 from trilho.jobs.result import Result
 from trilho.jobs.runner import Runner
 from trilho.jobs.task import Task, adapted
@@ -73,6 +73,8 @@ class Trilho(Celery):  # type: ignore[misc]
             "worker_prefetch_multiplier": 1,
             "worker_cancel_long_running_tasks_on_connection_loss": False,
             "broker_connection_retry_on_startup": True,
+            "broker_transport_options": patient_options(self.settings.broker_url or ""),
+            "broker_heartbeat": 10,
             "task_track_started": False,  # the claim writes STARTED
             "result_extended": True,
         }
@@ -125,7 +127,7 @@ class Trilho(Celery):  # type: ignore[misc]
 
     def _connect_impatiently(self) -> BrokerConnection:
         self.settings.require_broker()
-        options = {**self.conf.broker_transport_options, **IMPATIENT}
+        options = self.conf.broker_transport_options | impatient_options(self.settings.broker_url or "")
         return self.connection_for_write(transport_options=options, connect_timeout=1.0)
 
     def _queue(self, name: str) -> Queue:
@@ -139,7 +141,11 @@ class Trilho(Celery):  # type: ignore[misc]
         def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
         @overload
         def task(
-            self, *, bind: Literal[True], transactional: bool = ..., **options: Any
+            self, *, bind: Literal[True], transactional: Literal[True], **options: Any
+        ) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+        @overload
+        def task(
+            self, *, bind: Literal[True], **options: Any
         ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
         @overload
         def task(

@@ -66,9 +66,9 @@ def answer(local: Local, path: str, method: str = "GET") -> Any:
 def test_services_work_together_and_the_pasted_commands_need_no_key(local: Local) -> None:
     assert run(local, "migrate", local.command(SERVICES["migrate"])) == 0
     with ExitStack() as stack:
-        stack.callback(processes.end, str(local.data))
         for name in ("api", "worker", "worker-2"):
             started(local, name, stack)
+        stack.callback(processes.end, str(local.data))
         health = [part.replace("8000", str(local.port)) for part in SERVICES["api"]["healthcheck"]["test"][1:]]
         eventually(lambda: run(local, "api", health) == 0, timeout=30, every=0.5)
         probe = SERVICES["worker"]["healthcheck"]["test"][1:]

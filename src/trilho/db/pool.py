@@ -106,12 +106,14 @@ class Database:
 
     def run(self, verb: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run an idempotent verb, once more on a fresh connection if the first one broke under it."""
-        try:
-            with self.connection() as connection:
+        with self.connection() as connection:
+            try:
                 return verb(connection, *args, **kwargs)
-        except LOST:
-            with self.connection() as connection:
-                return verb(connection, *args, **kwargs)
+            except LOST:
+                if not connection.broken:
+                    raise
+        with self.connection() as connection:
+            return verb(connection, *args, **kwargs)
 
     def open_connection(self) -> Connection:
         """A connection of its own, outside the pool, for threads that must not wait for others."""

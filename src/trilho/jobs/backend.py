@@ -42,10 +42,16 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         if attempt is None:
             super().mark_as_done(task_id, result, request, store_result, state)
             return
-        self.app.runner.in_body = False
+        runner = self.app.runner
+        runner.in_body = False
         kept = result if store_result else None
         attempt.outcome = Finish(
-            task_id, attempt.token, state, result=self._text(task_id, kept, state), children=self._children(request)
+            task_id,
+            attempt.token,
+            state,
+            result=self._text(task_id, kept, state),
+            children=self._children(request),
+            progress=runner.progress.end(task_id),
         )
         if request and request.chord:
             self.on_chord_part_return(request, state, result)

@@ -65,11 +65,11 @@ RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attem
 WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
         id text, token uuid, state text, result text, error text, traceback text, children text, crash boolean,
-        presumed boolean)),
+        presumed boolean, progress text)),
 done AS (
     UPDATE trilho.jobs j SET
         state = r.state, result = r.result, error = r.error, traceback = r.traceback, children = r.children,
-        finished_at = clock_timestamp(), custom_state = NULL, crash_count = j.crash_count + r.crash::int
+        progress = coalesce(r.progress, j.progress), finished_at = clock_timestamp(), custom_state = NULL, crash_count = j.crash_count + r.crash::int
     FROM r
     WHERE j.id = ANY(ARRAY(SELECT id FROM r)) AND j.id = r.id
       AND j.claim_token = r.token AND j.worker IS NOT NULL AND j.finished_at IS NULL
@@ -198,14 +198,16 @@ DELETE FROM trilho.jobs WHERE id = %(id)s AND state IN ('SUCCESS', 'FAILURE', 'R
 -- name: view
 SELECT id, task, queue, state, priority, attempt, max_retries + 1 AS max_attempts, retries, crash_count, progress,
        result, error, traceback, worker_name AS worker, created_at, started_at, finished_at,
-       CASE WHEN state IN ('PENDING', 'RETRY') AND NOT held AND run_at > clock_timestamp() THEN run_at END AS next_run_at,
+       CASE WHEN state = 'RETRY' OR state = 'PENDING' AND NOT held AND run_at > clock_timestamp() THEN run_at END
+           AS next_run_at,
        expires_at, args, kwargs, root_id, parent_id, group_id
 FROM trilho.jobs WHERE id = %(id)s;
 
 -- name: list
 SELECT id, task, queue, state, priority, attempt, max_retries + 1 AS max_attempts, retries, crash_count, progress,
        result, error, traceback, worker_name AS worker, created_at, started_at, finished_at,
-       CASE WHEN state IN ('PENDING', 'RETRY') AND NOT held AND run_at > clock_timestamp() THEN run_at END AS next_run_at,
+       CASE WHEN state = 'RETRY' OR state = 'PENDING' AND NOT held AND run_at > clock_timestamp() THEN run_at END
+           AS next_run_at,
        expires_at, args, kwargs, root_id, parent_id, group_id
 FROM trilho.jobs
 WHERE (%(state)s::text IS NULL OR state = %(state)s)

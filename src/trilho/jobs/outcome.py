@@ -22,6 +22,7 @@ class Finish:
     children: str | None = None
     crash: bool = False
     presumed: bool = False
+    progress: str | None = None  # the last report, if the throttle still held it back
 
 
 @dataclass(frozen=True, slots=True)

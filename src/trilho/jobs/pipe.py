@@ -26,8 +26,17 @@ FLUSH_AT_EXIT = 0.5
 GATHER = 0.001
 """Pause after a send: a lone wake-up never waits, a stream of them shares round trips."""
 
-IMPATIENT = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0, "write_timeout": 1.0}
-"""Transport options of a connection that would rather fail than wait."""
+
+def patient_options(url: str) -> dict[str, float]:
+    """Transport options of a worker's connection: a frozen broker must not hold its event loop for ever."""
+    return {} if url.startswith(("amqp", "sqs")) else {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
+
+
+def impatient_options(url: str) -> dict[str, float]:
+    """Transport options of a connection that would rather fail than wait."""
+    if url.startswith("amqp"):
+        return {"read_timeout": 1.0, "write_timeout": 1.0}
+    return {} if url.startswith("sqs") else {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0}
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,12 @@ class ProgressWriter:
             self._written_at = time.monotonic()
         self._write(*latest)
 
-    def forget(self) -> None:
-        """The body is over: what was not written yet does not matter any more."""
+    def end(self, job_id: str) -> str | None:
+        """The body is over: the report that was not written yet, if any."""
         with self._lock:
-            self._latest = None
+            latest, self._latest = self._latest, None
             self._written_at = 0.0
+        return latest[2] if latest is not None and latest[0] == job_id else None
 
     def _write(self, job_id: str, token: UUID, text: str, custom_state: str | None) -> None:
         try:

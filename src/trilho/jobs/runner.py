@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -125,6 +125,7 @@ class Runner:
                 traced = task.__trace__(job.id, request["args"], request["kwargs"], request)
             self.in_body = False
             self._decide(attempt, traced.info)
+            self._keep_progress(attempt)
             failed = traced.info is not None
             value = traced.retval if failed else traced.retstr
             return ran_of(job, state_of(attempt), failed, value, traced.runtime)
@@ -133,7 +134,7 @@ class Runner:
             return ran_of(job, state_of(attempt), False, str(error), time.monotonic() - started)
         finally:
             self.in_body = False
-            self.progress.forget()
+            self.progress.end(job.id)
             if attempt.tx is not None:
                 attempt.tx.close()
 
@@ -151,6 +152,11 @@ class Runner:
     def _decide(self, attempt: RunningAttempt, info: TraceInfo | None) -> None:
         """Turn what the tracer said into the outcome, where the backend has not been told it."""
         attempt.outcome = outcome_of(attempt, info.state if info is not None else SUCCESS, info and info.retval)
+
+    def _keep_progress(self, attempt: RunningAttempt) -> None:
+        report = self.progress.end(attempt.job.id)
+        if report is not None and isinstance(attempt.outcome, Finish):
+            attempt.outcome = replace(attempt.outcome, progress=report)
 
     def _decide_after_commit_error(self, attempt: RunningAttempt, request: Context, error: Reject) -> None:
         cause = attempt.commit_error or error

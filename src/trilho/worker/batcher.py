@@ -222,6 +222,8 @@ class Batcher:
         shared, order = self.consumer.app.shared, under_way.order
         if under_way.ending == "cancelled" or isinstance(error, (Terminated, TaskRevokedError)):
             return aftermath.revoke("cancelled while it ran")
+        if self.closed:
+            under_way.ending = under_way.ending or "shutdown"
         if under_way.ending is not None:
             return aftermath.release(f"its worker ended it: {under_way.ending}")
         if isinstance(error, TimeLimitExceeded):
