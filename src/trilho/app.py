@@ -45,6 +45,7 @@ class Trilho(Celery):  # type: ignore[misc]
 
     amqp_cls = "trilho.jobs.amqp:RowAMQP"
     task_cls = "trilho.jobs.task:Task"
+    events_cls = "trilho.worker.events:Events"
 
     def __init__(
         self,
@@ -123,9 +124,10 @@ class Trilho(Celery):  # type: ignore[misc]
 
     def impatient_broker(self) -> Broker:
         """A broker connection that would rather fail than wait."""
-        return Broker(self._connect_impatiently, lambda name: self._queue(name))
+        return Broker(self.connect_impatiently, lambda name: self._queue(name))
 
-    def _connect_impatiently(self) -> BrokerConnection:
+    def connect_impatiently(self) -> BrokerConnection:
+        """A new connection to the broker that would rather fail than wait."""
         self.settings.require_broker()
         options = self.conf.broker_transport_options | impatient_options(self.settings.broker_url or "")
         return self.connection_for_write(transport_options=options, connect_timeout=1.0)

@@ -114,7 +114,7 @@ def test_worker_goes_on_without_its_broker(lab: Lab, broker: Broker) -> None:
     retried = lab.send("flaky", "retried", 1, 1.0)
     eventually(lambda: lab.job(limited).state, lambda state: state == "FAILURE", timeout=20)
     eventually(lambda: lab.job(retried).state, lambda state: state == "SUCCESS", timeout=20)
-    lab.send("record", "orphan", 2.0)
+    lab.send("record", "orphan", 20.0)
     lab.began("orphan")
     worker.kill_child(lab.ledger.entries("orphan")[0].pid)
     eventually(lab.states, lambda states: states == {"SUCCESS": 5, "FAILURE": 1}, timeout=20)

@@ -23,7 +23,7 @@ def overlap(entries: list[Entry]) -> bool:
 
 def test_frozen_worker_cannot_finish_what_another_took_over(lab: Lab) -> None:
     frozen = lab.worker("w1")
-    job_id = lab.send("record", "a", 1.0)
+    job_id = lab.send("record", "a", 3.0)
     lab.began("a")
     frozen.freeze()
     lab.worker("w2")
@@ -37,7 +37,7 @@ def test_frozen_worker_cannot_finish_what_another_took_over(lab: Lab) -> None:
 
 def test_frozen_worker_cannot_overwrite_a_result_that_has_no_transaction(lab: Lab) -> None:
     frozen = lab.worker("w1")
-    job_id = lab.send("effect", "a", 1.0)
+    job_id = lab.send("effect", "a", 3.0)
     lab.began("a")
     frozen.freeze()
     lab.worker("w2")
@@ -49,7 +49,7 @@ def test_frozen_worker_cannot_overwrite_a_result_that_has_no_transaction(lab: La
 
 def test_surviving_an_expiry_is_no_crash(lab: Lab) -> None:
     frozen = lab.worker("w1")
-    job_id = lab.send("record", "a", 1.0)
+    job_id = lab.send("record", "a", 3.0)
     lab.began("a")
     frozen.freeze()
     lab.worker("w2")
@@ -60,7 +60,7 @@ def test_surviving_an_expiry_is_no_crash(lab: Lab) -> None:
 
 def test_worker_that_outlived_its_lease_works_again(lab: Lab) -> None:
     frozen = lab.worker("w1")
-    lab.send("record", "a", 1.0)
+    lab.send("record", "a", 3.0)
     lab.began("a")
     frozen.freeze()
     second = lab.worker("w2")
@@ -75,7 +75,7 @@ def test_worker_that_outlived_its_lease_works_again(lab: Lab) -> None:
 
 def test_row_lock_of_a_frozen_worker_is_broken(lab: Lab) -> None:
     frozen = lab.worker("w1")
-    lab.send("holding", "a", "a", 0.5)
+    lab.send("holding", "a", "a", 3.0)
     eventually(lambda: lab.ledger.entries("a", "locked"))
     frozen.freeze()
     lab.worker("w2")
@@ -101,7 +101,7 @@ def test_worker_cut_off_from_the_database_stops_its_bodies_before_others_start_t
     lab = make_lab(database=database, broker=valkey)
     with FaultProxy(port_of(database)) as proxy:
         lab.worker("w1", database_url=with_port(database, proxy.port))
-        job_id = lab.send("ticks", "a", 6.0)
+        job_id = lab.send("ticks", "a", 20.0)
         lab.began("a")
         lab.worker("w2")
         proxy.set("black-hole")
@@ -114,7 +114,7 @@ def test_worker_cut_off_from_the_database_stops_its_bodies_before_others_start_t
 
 def test_pool_of_a_hung_worker_stops_itself_before_others_start_its_bodies(lab: Lab) -> None:
     hung = lab.worker("w1", concurrency=1)
-    lab.send("ticks", "a", 6.0)
+    lab.send("ticks", "a", 20.0)
     lab.began("a")
     lab.worker("w2")
     hung.freeze_parent()

@@ -13,7 +13,7 @@ from tests.lab.poll import eventually
 
 def test_jobs_of_killed_worker_run_again_within_lease(lab: Lab) -> None:
     first = lab.worker("w1")
-    ids = lab.send_many("record", ["a", "b"], 3.0)
+    ids = lab.send_many("record", ["a", "b"], 20.0)
     for key in "ab":
         lab.began(key)
     lab.worker("w2")
@@ -47,7 +47,7 @@ def test_kills_under_load_lose_nothing_and_double_nothing(lab: Lab) -> None:
 
 def test_job_of_killed_pool_process_runs_again_at_once(lab: Lab) -> None:
     worker = lab.worker("w1", lease=30)
-    job_id = lab.send("record", "a", 2.0)
+    job_id = lab.send("record", "a", 20.0)
     lab.began("a")
     worker.kill_child(lab.ledger.entries("a")[0].pid)
     lab.began("a", 2, timeout=5)
@@ -92,7 +92,7 @@ def test_jobs_that_only_waited_in_a_killed_worker_count_no_crash(lab: Lab) -> No
 
 def test_job_whose_process_has_no_row_any_more_is_recovered(lab: Lab) -> None:
     first = lab.worker("w1")
-    lab.send("record", "a", 2.0)
+    lab.send("record", "a", 20.0)
     lab.began("a")
     lab.worker("w2")
     first.kill()
@@ -103,7 +103,7 @@ def test_job_whose_process_has_no_row_any_more_is_recovered(lab: Lab) -> None:
 
 def test_new_worker_of_the_same_name_does_not_keep_old_claims_alive(lab: Lab) -> None:
     first = lab.worker("w1")
-    lab.send("record", "a", 3.0)
+    lab.send("record", "a", 20.0)
     lab.began("a")
     first.kill()
     lab.worker("w1")

@@ -47,7 +47,7 @@ def test_client_killed_while_it_enqueues_leaves_row_and_job_or_neither(lab: Lab,
 @pytest.mark.parametrize("point", IN_WORKERS)
 def test_worker_killed_at(lab: Lab, point: str) -> None:
     victim = lab.worker("victim", concurrency=1)
-    lab.send("record", "orphan", 3.0)
+    lab.send("record", "orphan", 30.0)
     lab.began("orphan")
     faulty = lab.worker("faulty", fault=f"{point}=kill@2", max_crashes=100, concurrency=2)
     pool = {process.pid for process in faulty.pool()}

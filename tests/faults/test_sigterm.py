@@ -12,7 +12,7 @@ from tests.lab.poll import eventually
 
 def test_unfinished_job_is_given_back_at_once_and_not_after_its_lease(lab: Lab) -> None:
     first = lab.worker("w1", concurrency=1, lease=60, shutdown_grace=1)
-    job_id = lab.send("ticks", "a", 3.0)
+    job_id = lab.send("ticks", "a", 30.0)
     lab.began("a")
     lab.worker("w2", lease=60)
     asked = time.monotonic()
@@ -52,7 +52,7 @@ def test_running_jobs_finish_and_no_job_is_claimed_after_sigterm(lab: Lab) -> No
 def test_impatient_signals_lose_nothing(lab: Lab, signals: tuple[signal.Signals, ...]) -> None:
     worker = lab.worker("w1", concurrency=2, shutdown_grace=3)
     keys = ["a", "b", "c"]
-    lab.send_many("record", keys, 2.0)
+    lab.send_many("record", keys, 4.0)
     lab.began("a")
     for number in signals:
         worker.signal(number)

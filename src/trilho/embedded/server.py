@@ -81,7 +81,7 @@ class Server(ABC):
         """
         if self.running:
             return
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._lock.acquire():
             raise DataInUse(f"{self.data} is in use by the process {self._lock.holder()}: a {self.name} runs in it")
         try:
