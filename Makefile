@@ -31,7 +31,7 @@ up: $(READY) ## Start the shop with all it needs. PORT=8000 DATA=.trilho WORKERS
 	@$(BIN)/trilho up -A loja.app --api loja.web:api --port $(PORT) --data $(DATA) --workers $(WORKERS)
 
 test: $(READY) ## Run all tests on real servers. ARGS="-k word" narrows them down.
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 check: $(READY) ## Lint, format, types, import contract, documentation.
 	@$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilho.cli.plan import Plan, Urls, changes, environment, worker, worker_arguments, worker_names
+from trilho.cli.plan import Plan, Urls, changes, environment, welcome, worker, worker_arguments, worker_names
 
 PLAN = Plan(app="shop", data=Path("data"))
 URLS = Urls("postgresql://db", "redis://broker")
@@ -50,3 +50,10 @@ def test_processes_get_the_urls_and_the_folder_and_keep_the_rest() -> None:
 
 def test_secrets_do_not_show_in_the_representation_of_a_program() -> None:
     assert "postgresql://" not in repr(worker(PLAN, URLS, "worker"))
+
+
+def test_the_user_is_told_urls_and_commands_as_they_must_be_typed() -> None:
+    told = "\n".join(welcome(Plan("shop", Path("/my data"), api="web:api", port=81), ".venv/bin/trilho"))
+    assert "http://127.0.0.1:81/docs" in told
+    assert ".venv/bin/trilho ps --data '/my data'" in told
+    assert "--data" not in welcome(Plan("shop", Path(".trilho").resolve()), "trilho")[0]

@@ -164,24 +164,24 @@ def test_arguments_that_cannot_be_used_are_named(stack: Stack, option: str, text
 
 def test_jobs_are_listed_shown_and_run_again(stack: Stack) -> None:
     project, _ = stack
-    id = project.json("call", "shop.fail", "--kwargs", "{}")["id"]
-    assert project.trilho("jobs", "wait", id, "--timeout", "20").returncode == 1
+    job = project.json("call", "shop.fail", "--kwargs", "{}")["id"]
+    assert project.trilho("jobs", "wait", job, "--timeout", "20").returncode == 1
     listed = project.json("jobs", "list", "--state", "failure", "--task", "shop.fail", "--limit", "1")
-    assert [job["id"] for job in listed["items"]] == [id]
-    shown = project.json("jobs", "show", id)
+    assert [one["id"] for one in listed["items"]] == [job]
+    shown = project.json("jobs", "show", job)
     assert shown["state"] == "FAILURE"
     assert "ValueError" in shown["attempts"][0]["error"] + str(shown["attempts"][0]["traceback"])
-    assert project.json("jobs", "retry", id)["state"] == "PENDING"
-    eventually(lambda: project.json("jobs", "show", id)["attempts"], lambda attempts: len(attempts) == 2, every=0.3)
+    assert project.json("jobs", "retry", job)["state"] == "PENDING"
+    eventually(lambda: project.json("jobs", "show", job)["attempts"], lambda attempts: len(attempts) == 2, every=0.3)
     assert "shop.fail" in project.trilho("jobs", "list").stdout
-    assert "FAILURE" in project.trilho("jobs", "show", id).stdout
+    assert "FAILURE" in project.trilho("jobs", "show", job).stdout
 
 
 def test_a_waiting_job_is_cancelled(stack: Stack) -> None:
     project, _ = stack
-    id = project.json("call", "nobody.knows.this")["id"]
-    assert project.trilho("jobs", "cancel", id).stdout.strip() == f"{id} is REVOKED"
-    done = project.trilho("jobs", "cancel", id)
+    job = project.json("call", "nobody.knows.this")["id"]
+    assert project.trilho("jobs", "cancel", job).stdout.strip() == f"{job} is REVOKED"
+    done = project.trilho("jobs", "cancel", job)
     assert done.returncode == 1
     assert "REVOKED" in done.stderr
 
@@ -197,8 +197,8 @@ def test_an_unknown_job_is_one_clear_line(stack: Stack, command: str) -> None:
 
 def test_waiting_ends_at_the_time_limit(stack: Stack) -> None:
     project, _ = stack
-    id = project.json("call", "nobody.knows.this")["id"]
-    done = project.trilho("jobs", "wait", id, "--timeout", "0.2")
+    job = project.json("call", "nobody.knows.this")["id"]
+    done = project.trilho("jobs", "wait", job, "--timeout", "0.2")
     assert done.returncode == 1
     assert "is PENDING after 0.2 s" in done.stderr
-    project.trilho("jobs", "cancel", id)
+    project.trilho("jobs", "cancel", job)

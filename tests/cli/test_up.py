@@ -53,7 +53,7 @@ def test_a_second_signal_stops_at_once_what_would_take_long(project: Project) ->
 
 def test_a_stack_whose_supervisor_was_killed_recovers_by_itself(project: Project) -> None:
     with project.up("--workers", "1") as up:
-        id = project.json("call", "shop.add", "--args", "[1, 2]", "--wait")["id"]
+        job = project.json("call", "shop.add", "--args", "[1, 2]", "--wait")["id"]
         project.trilho("call", "shop.child", "--args", "[600]")
         everything = eventually(
             lambda: families(project, up.process.pid), lambda found: any(map(_is_sleep, found)), every=0.2
@@ -64,7 +64,7 @@ def test_a_stack_whose_supervisor_was_killed_recovers_by_itself(project: Project
         assert "no stack runs in .trilho" in done.stderr
         with project.up("--workers", "1"):
             assert alive(everything) == []
-            assert project.json("jobs", "show", id)["result"] == 3
+            assert project.json("jobs", "show", job)["result"] == 3
 
 
 def test_crashed_processes_are_started_again_and_it_says_so(project: Project) -> None:
@@ -83,11 +83,11 @@ def test_crashed_processes_are_started_again_and_it_says_so(project: Project) ->
 
 def test_the_second_start_keeps_jobs_ports_and_passwords(project: Project) -> None:
     with project.up("--workers", "1"):
-        id = project.json("call", "shop.add", "--args", "[1, 2]", "--wait")["id"]
+        job = project.json("call", "shop.add", "--args", "[1, 2]", "--wait")["id"]
         before = project.json("env")
     with project.up("--workers", "1"):
         assert project.json("env") == before
-        assert project.json("jobs", "show", id)["state"] == "SUCCESS"
+        assert project.json("jobs", "show", job)["state"] == "SUCCESS"
 
 
 def test_a_port_in_use_is_one_clear_line_and_leaves_nothing(project: Project) -> None:

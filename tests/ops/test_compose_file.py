@@ -1,11 +1,14 @@
-"""compose.yaml against the Compose Specification (compose-spec.json, Apache-2.0) and against what we promise about it."""
+"""compose.yaml against the Compose Specification and against what we promise about it.
+
+`compose-spec.json` is the specification's own schema, under the Apache License 2.0.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from tests.ops import compose
 from trilho.settings import Settings

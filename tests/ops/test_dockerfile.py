@@ -58,7 +58,7 @@ def test_the_wheel_that_it_installs_holds_only_the_library(tmp_path: Path) -> No
         tmp_path,
         ROOT,
     ]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([*command, str(tmp_path), str(ROOT)], check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"trilho"}

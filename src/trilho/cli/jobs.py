@@ -19,6 +19,7 @@ group = typer.Typer(no_args_is_help=True, help="Look at jobs, run them again, wa
 
 def call(
     task: Annotated[str, typer.Argument(help="The task's name; no worker has to know it yet.")],
+    *,
     args: Annotated[str, typer.Option("--args", metavar="JSON", help="Positional arguments, a list.")] = "[]",
     kwargs: Annotated[str, typer.Option("--kwargs", metavar="JSON", help="Keyword arguments, an object.")] = "{}",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result; exit code 1 unless SUCCESS.")] = False,
@@ -35,11 +36,12 @@ def call(
     elif as_json:
         print_json({"id": sent.id})
     else:
-        print(sent.id)
+        typer.echo(sent.id)
 
 
 @group.command("list")
 def list_jobs(
+    *,
     state: Annotated[str | None, typer.Option("--state", help="PENDING, STARTED, RETRY, FAILURE, …")] = None,
     queue: Annotated[str | None, typer.Option("--queue")] = None,
     task: Annotated[str | None, typer.Option("--task")] = None,
@@ -58,46 +60,52 @@ def list_jobs(
     rows = ((job.id, job.task, job.queue, job.state, job.attempt, job.created_at, job.error) for job in page.items)
     print_table(("id", "task", "queue", "state", "attempt", "created", "error"), map(_short, rows))
     if page.next_cursor:
-        print(f"more with --cursor {page.next_cursor}")
+        typer.echo(f"more with --cursor {page.next_cursor}")
 
 
 @group.command()
-def show(id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+def show(
+    job_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
     """Show one job with its attempts."""
     jobs = load_app(app, data).jobs
-    job, attempts = jobs.get(id), jobs.attempts(id)
+    job, attempts = jobs.get(job_id), jobs.attempts(job_id)
     if as_json:
         print_json(asdict(job) | {"attempts": [asdict(attempt) for attempt in attempts]})
         return
     for name, value in asdict(job).items():
         if value is not None:
-            print(f"{name:<14}{_text(value)}")
+            typer.echo(f"{name:<14}{_text(value)}")
     for attempt in attempts:
-        print(_attempt_line(attempt))
+        typer.echo(_attempt_line(attempt))
 
 
 @group.command()
-def retry(id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+def retry(
+    job_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
     """Run a job that ended as FAILURE or REVOKED again, with a fresh retry budget."""
-    _report_state(load_app(app, data).jobs.retry(id), as_json)
+    _report_state(load_app(app, data).jobs.retry(job_id), as_json)
 
 
 @group.command()
-def cancel(id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+def cancel(
+    job_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
     """Cancel a job: one that waits at once, one that runs within seconds."""
-    _report_state(load_app(app, data).jobs.cancel(id), as_json)
+    _report_state(load_app(app, data).jobs.cancel(job_id), as_json)
 
 
 @group.command()
 def wait(
-    id: IdArgument,
+    job_id: IdArgument,
     timeout: TimeoutOption = None,
     app: AppOption = None,
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:
     """Wait until a job has ended and print its result; exit code 1 unless it is SUCCESS."""
-    _report(_wait(load_app(app, data).jobs, id, timeout), as_json)
+    _report(_wait(load_app(app, data).jobs, job_id, timeout), as_json)
 
 
 def _wait(jobs: Any, job_id: str, timeout: float | None) -> Job:
@@ -112,7 +120,7 @@ def _report(job: Job, as_json: bool) -> None:
     if as_json:
         print_json(asdict(job))
     elif job.state == SUCCESS:
-        print(_text(job.result))
+        typer.echo(_text(job.result))
     if job.state != SUCCESS:
         fail(f"job {job.id} is {job.state}{f': {job.error}' if job.state == FAILURE else ''}")
 
@@ -121,7 +129,7 @@ def _report_state(job: Job, as_json: bool) -> None:
     if as_json:
         print_json(asdict(job))
     else:
-        print(f"{job.id} is {job.state}")
+        typer.echo(f"{job.id} is {job.state}")
 
 
 def _parsed(option: str, text: str, kind: type) -> Any:

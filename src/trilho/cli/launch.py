@@ -1,6 +1,8 @@
 """The life of a stack: from an empty machine to everything ready, and back to an empty machine."""
 
 import os
+import shutil
+import sys
 import time
 from functools import partial
 
@@ -24,11 +26,6 @@ from trilho.settings import STACK_FILE, Settings
 
 GRACE_MARGIN = 10.0
 """Seconds that a process gets beyond the grace that it gives its own work."""
-
-HINTS = (
-    "  workers  take jobs; see them with: trilho logs -f worker",
-    "Ctrl-C stops everything. In another shell: trilho ps | logs | scale N | env | jobs list",
-)
 
 
 class MigrationFailed(TrilhoError):
@@ -124,10 +121,7 @@ class Launch:
             self._supervisor.tick()
             time.sleep(TICK)
         self._say(f"everything is up after {time.monotonic() - self._begin:.1f} s")
-        if url := self._plan.api_url:
-            self._say(f"  API      {url}")
-            self._say(f"  docs     {url}/docs")
-        for line in HINTS:
+        for line in plan.welcome(self._plan, _own_command()):
             self._say(line)
         while True:
             self._supervisor.tick()
@@ -160,3 +154,8 @@ class Launch:
 
     def _say(self, text: str) -> None:
         self._streamer.say(text)
+
+
+def _own_command() -> str:
+    """How a shell in the same folder calls this program."""
+    return "trilho" if shutil.which("trilho") else os.path.relpath(sys.argv[0])

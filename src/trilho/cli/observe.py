@@ -16,6 +16,7 @@ from trilho.cli.output import fail, print_json, print_table
 from trilho.cli.plan import WORKER
 from trilho.cli.stack import ProcessInfo, Stack
 from trilho.cli.terminal import Terminal
+from trilho.errors import TrilhoError
 
 POLL = 0.1
 SCALE_TIMEOUT = 60.0
@@ -65,9 +66,9 @@ def scale(
     if as_json:
         print_json({"workers": running, "stopping": leaving})
         return
-    print(f"{len(running)} workers: {', '.join(running) or 'none'}")
+    typer.echo(f"{len(running)} workers: {', '.join(running) or 'none'}")
     if leaving:
-        print(f"finishing their jobs, then gone: {', '.join(leaving)}")
+        typer.echo(f"finishing their jobs, then gone: {', '.join(leaving)}")
 
 
 def env(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
@@ -83,7 +84,7 @@ def env(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
         print_json(variables)
         return
     for name, value in variables.items():
-        print(f"export {name}={shlex.quote(value)}")
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 def _wait_for_workers(data: Path, count: int) -> list[ProcessInfo]:
@@ -93,7 +94,9 @@ def _wait_for_workers(data: Path, count: int) -> list[ProcessInfo]:
         if not control.pending(data) and _settled(workers, count):
             return workers
         time.sleep(POLL)
-    fail(f"the stack does not have {count} workers after {SCALE_TIMEOUT:.0f} s: see `trilho ps` and `trilho logs`")
+    raise TrilhoError(
+        f"the stack does not have {count} workers after {SCALE_TIMEOUT:.0f} s: see `trilho ps` and `trilho logs`"
+    )
 
 
 def _settled(workers: Iterable[ProcessInfo], count: int) -> bool:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +14,7 @@ PIPE_WIDTH = 10_000
 
 def print_json(data: Any) -> None:
     """Print data as indented JSON; what JSON does not know is printed as text."""
-    print(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+    typer.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -30,5 +31,5 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def fail(message: object) -> NoReturn:
     """Print one line to standard error and exit with code 1."""
     text = " ".join(str(message).split())
-    print(f"trilho: {text}", file=sys.stderr)
+    typer.echo(f"trilho: {text}", err=True)
     raise SystemExit(1)

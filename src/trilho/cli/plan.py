@@ -1,10 +1,12 @@
 """What a stack consists of, decided without starting anything."""
 
 import os
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trilho.cli.options import DEFAULT_DATA
 from trilho.cli.program import MARK, Program, python
 
 WORKER = "worker"
@@ -80,6 +82,14 @@ def api(plan: Plan, urls: Urls) -> Program:
     """The HTTP side of the stack."""
     arguments = python("trilho.cli", "api", str(plan.api), "--host", plan.host, "--port", str(plan.port))
     return Program("api", "api", arguments, _inherited(plan, urls))
+
+
+def welcome(plan: Plan, command: str) -> list[str]:
+    """What to tell the user when the stack is up; `command` is how another shell calls this program."""
+    urls = [f"  API      {plan.api_url}", f"  docs     {plan.api_url}/docs"] if plan.api else []
+    data = "" if plan.data == DEFAULT_DATA.resolve() else f" --data {shlex.quote(str(plan.data))}"
+    others = ", ".join(f"{command} {name}{data}" for name in ("ps", "logs -f", "scale 4", "env"))
+    return [*urls, f"Ctrl-C stops everything. In another shell: {others}"]
 
 
 def _inherited(plan: Plan, urls: Urls) -> dict[str, str]:

@@ -44,7 +44,7 @@ class Process:
         # an orderly end would wait for them in vain.
         arguments = leash.command(os.getpid(), int(signal.SIGKILL), -1, -1, list(self._program.arguments))
         with self.log.open("ab") as log:
-            self._popen = subprocess.Popen(
+            self._popen = subprocess.Popen(  # noqa: S603
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -30,7 +30,7 @@ def api(
     """Serve an ASGI app with uvicorn."""
     check_binding(host, load(data=data))
     try:
-        import uvicorn
+        import uvicorn  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigurationError('the HTTP side is not installed: pip install "trilho[http]"') from error
     # A bound: open streams (server-sent events) would otherwise hold the process for ever.
@@ -57,7 +57,7 @@ def _is_loopback(host: str) -> bool:
 def worker(context: typer.Context, app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
     """Run a Celery worker; every other option is passed on to `celery worker`."""
     program = worker_arguments(app_name(app, data), WORKER, context.args)
-    os.execv(sys.executable, program)
+    os.execv(sys.executable, program)  # noqa: S606
 
 
 def dispatcher(app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
@@ -73,4 +73,4 @@ def dispatcher(app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
 def migrate(app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
     """Bring the schema `trilho`, and what the app adds to it, up to date; safe to run several times at once."""
     load_app(app, data).migrate()
-    print("the database is up to date")
+    typer.echo("the database is up to date")

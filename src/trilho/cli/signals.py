@@ -18,8 +18,10 @@ class Signals:
 
     def __enter__(self) -> Self:
         """Take the signals over."""
-        # SIGHUP that is ignored already was meant so: that is what nohup does.
-        watched = [number for number in WATCHED if signal.getsignal(number) is not signal.SIG_IGN]
+        # SIGHUP that is ignored already was meant so: that is what nohup does. SIGINT is taken over in any case,
+        # because a shell script starts what it puts in the background with SIGINT ignored.
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        watched = [number for number in WATCHED if not (number is signal.SIGHUP and nohup)]
         self._before = {number: signal.signal(number, self._on_signal) for number in watched}
         return self
 

@@ -27,7 +27,7 @@ def up(
     TRILHO_DATABASE_URL and TRILHO_BROKER_URL, where set, are used instead of servers of its own.
     """
     try:
-        from trilho.cli.launch import Launch
+        from trilho.cli.launch import Launch  # noqa: PLC0415 - needs an optional extra
     except ImportError as error:
         raise ConfigurationError('`trilho up` needs psutil: pip install "trilho[embedded]"') from error
     name = app_name(app, data)

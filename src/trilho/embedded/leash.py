@@ -23,7 +23,7 @@ def main(parent: int, signal_number: int, uid: int, gid: int, program: list[str]
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(1)
-    os.execvp(program[0], program)
+    os.execvp(program[0], program)  # noqa: S606
 
 
 def command(parent: int, signal_number: int, uid: int, gid: int, program: list[str]) -> list[str]:

@@ -1,17 +1,10 @@
-"""Processes that a killed owner of a data folder left behind.
-
-psutil comes with the extra `embedded`; commands that start no server must do without it.
-"""
-
-from __future__ import annotations
+"""Processes that a killed owner of a data folder left behind."""
 
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import psutil
+import psutil
 
 EXIT_TIMEOUT = 10.0
 POLL = 0.02
@@ -19,8 +12,6 @@ POLL = 0.02
 
 def leftovers(folder: Path, program: str) -> list[psutil.Process]:
     """Living processes of a program of this name that work in exactly this folder."""
-    import psutil
-
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -31,8 +22,6 @@ def leftovers(folder: Path, program: str) -> list[psutil.Process]:
 
 def end(processes: list[psutil.Process]) -> None:
     """SIGKILL, then wait until they are gone."""
-    import psutil
-
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -43,8 +32,6 @@ def end(processes: list[psutil.Process]) -> None:
 
 def alive(process: psutil.Process) -> bool:
     """Whether this very process (not a later one with its pid) still runs; a zombie does not."""
-    import psutil
-
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

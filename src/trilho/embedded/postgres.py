@@ -107,7 +107,7 @@ class Postgres(Server):
         arguments += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         if self._options.get("fsync") == "off":
             arguments.append("--no-sync")
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603
             self._leashed(arguments),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -155,11 +155,13 @@ def _system_account() -> Account:
 
 
 def _add_user() -> str:
-    program = ["useradd", "--system", "--user-group", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-    try:
-        return subprocess.run(program, capture_output=True, text=True, check=False).stderr.strip()
-    except FileNotFoundError:
+    # Where PATH is bare, as in cron and in containers, it does not name the folder of this program.
+    useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if useradd is None:
         return "useradd is not there"
+    arguments = ["--system", "--user-group", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    done = subprocess.run([useradd, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stderr.strip()
 
 
 def _make_runnable(binaries: Path) -> None:

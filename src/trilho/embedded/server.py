@@ -12,7 +12,6 @@ from pathlib import Path
 
 from trilho.embedded import leash
 from trilho.embedded.folder import FolderLock
-from trilho.embedded.leftovers import end, leftovers
 from trilho.embedded.ports import free_port, taken
 from trilho.errors import TrilhoError
 
@@ -146,7 +145,7 @@ class Server(ABC):
     def _run(self, port: int) -> None:
         with self.log_file.open("ab") as log:
             log_start = log.tell()
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603
                 self._leashed(self._command(port)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -183,6 +182,9 @@ class Server(ABC):
 
     def _end_leftovers(self) -> None:
         """End what a killed owner, or a server that was killed from outside, left running in the data folder."""
+        # psutil comes with the extra; who only asks whether a folder is in use must do without it.
+        from trilho.embedded.leftovers import end, leftovers  # noqa: PLC0415
+
         folder, program = self._working_folder(), self._executable().name
         end(leftovers(folder, program))
         if left := leftovers(folder, program):

@@ -15,8 +15,8 @@ and in a test:
         trilho.assert_enqueued(send_email, to="ana@example.com")
         trilho.run_until_idle()
 
-Each test has a database of its own. It is made on the server that TRILHO_TEST_DATABASE_URL names (its user must be allowed
-to create databases), else on an embedded PostgreSQL (`pip install trilho[embedded]`).
+Each test has a database of its own. It is made on the server that TRILHO_TEST_DATABASE_URL names (its user must be
+allowed to create databases), else on an embedded PostgreSQL (`pip install trilho[embedded]`).
 """
 
 from collections.abc import Iterator

@@ -53,7 +53,7 @@ class Server:
 
     def _template(self, app: Trilho) -> str:
         """A database that `app.migrate()` has filled; shared by applications with the same migrations."""
-        key = tuple(app.migrations)
+        key = tuple(app._migrations)
         if key not in self._templates:
             name = self._create(template="template0")
             with redirected(app, self._url_of(name)):
@@ -95,7 +95,7 @@ def _embedded() -> Server:
     try:
         from trilho.embedded import Postgres  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
-        pytest.fail("set TRILHO_TEST_DATABASE_URL, or install trilho[embedded] for a PostgreSQL of its own", pytrace=False)
+        pytest.fail("set TRILHO_TEST_DATABASE_URL, or install trilho[embedded]", pytrace=False)
     folder = Path(tempfile.mkdtemp(prefix="trilho-test-"))
     postgres = Postgres(folder, options=FAST)
     postgres.start()
