@@ -45,6 +45,7 @@ class Trilho(Celery):  # type: ignore[misc]
 
     amqp_cls = "trilho.jobs.amqp:RowAMQP"
     task_cls = "trilho.jobs.task:Task"
+    control_cls = "trilho.jobs.control:RowControl"
     events_cls = "trilho.worker.events:Events"
 
     def __init__(

@@ -19,10 +19,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRILHO_", frozen=True, extra="ignore")
 
-    database_url: str | None = None
-    broker_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
+    broker_url: str | None = Field(default=None, repr=False)
     listen_url: str | None = Field(
-        default=None, description="Direct URL for LISTEN where database_url goes through a pooler; 'off' polls only."
+        default=None,
+        repr=False,
+        description="Direct URL for LISTEN where database_url goes through a pooler; 'off' polls only.",
     )
     data: Path = Path(".trilho")
 

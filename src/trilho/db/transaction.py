@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
-import psycopg
 from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,28 +42,38 @@ class Sink(Protocol):
 
 @dataclass
 class Pending:
-    """What one transaction has yet to write, in the order it came, and what it wrote already."""
+    """What one transaction has to write, in the order it came; the first `written` rows are in the database already."""
 
     database: Database
-    waiting: list[tuple[Sink, Row]] = field(default_factory=list)
-    written: list[tuple[Sink, Row]] = field(default_factory=list)
-    savepoints: list[int] = field(default_factory=list)
+    rows: list[tuple[Sink, Row]] = field(default_factory=list)
+    written: int = 0
+    marks: WeakKeyDictionary[SessionTransaction, tuple[int, int]] = field(default_factory=WeakKeyDictionary)
     last: Callable[[Connection], None] | None = None
 
     def add(self, sink: Sink, row: Row) -> None:
         """Keep a row for the commit."""
-        self.waiting.append((sink, row))
+        self.rows.append((sink, row))
 
-    def drop_since(self, mark: int) -> None:
-        """Forget the rows that a savepoint added and has rolled back."""
-        del self.waiting[mark:]
+    def mark(self, savepoint: SessionTransaction) -> None:
+        """Remember what was there when a savepoint began."""
+        self.marks[savepoint] = (len(self.rows), self.written)
+
+    def roll_back(self, savepoint: SessionTransaction | None) -> None:
+        """Forget what came since a savepoint, or everything; what it wrote of earlier rows has to be written again."""
+        count, written = (0, 0) if savepoint is None else self.marks.get(savepoint, (0, 0))
+        del self.rows[count:]
+        self.written = min(self.written, written)
+
+    def take(self) -> list[tuple[Sink, Row]]:
+        """Everything, to be dealt with by the caller."""
+        rows, self.rows, self.written = self.rows, [], 0
+        return rows
 
     def write(self, execute: Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]) -> None:
-        """Write what waits, one statement for each kind of row."""
-        waiting, self.waiting = self.waiting, []
-        for sink, rows in by_sink(waiting).items():
+        """Write what is not written yet, one statement for each kind of row."""
+        for sink, rows in by_sink(self.rows[self.written :]).items():
             sink.check(rows, execute(sink.statement, sink.parameters(rows)))
-        self.written += waiting
+        self.written = len(self.rows)
 
     def write_through(self, connection: Connection) -> None:
         """Write on a psycopg connection."""
@@ -71,8 +81,7 @@ class Pending:
 
     def committed(self) -> None:
         """Tell each sink what is durable now."""
-        written, self.written = self.written, []
-        for sink, rows in by_sink(written).items():
+        for sink, rows in by_sink(self.take()).items():
             sink.committed(rows)
 
 
@@ -90,22 +99,13 @@ def write_now(database: Database, entries: Sequence[tuple[Sink, Row]]) -> None:
     faults = database.faults
     faults.hit("enqueue.before_commit")
     if len(by_sink(entries)) == 1:
-        database.run(_write_alone, pending)
+        # Idempotent: a second try after a lost answer finds the same rows.
+        database.run(lambda connection: pending.write_through(connection))
     else:
         with database.connection() as connection, connection.transaction():
             pending.write_through(connection)
     faults.hit("enqueue.after_commit")
     pending.committed()
-
-
-def _write_alone(connection: Connection, pending: Pending) -> None:
-    # Idempotent: a second try after a lost answer finds the same rows. `waiting` is restored for it.
-    entries = list(pending.waiting)
-    try:
-        pending.write_through(connection)
-    except psycopg.Error:
-        pending.waiting = entries
-        raise
 
 
 # ---- sessions -----------------------------------------------------------------------------------------------------
@@ -135,12 +135,13 @@ def _pending_of(session: Session) -> Pending:
 
 def _before_commit(session: Session) -> None:
     pending = _pending_of(session)
-    if not pending.waiting and pending.last is None:
+    # Not in a savepoint: it may still be rolled back together with one around it, and rows from before it must not.
+    if session.in_nested_transaction() or (pending.written == len(pending.rows) and pending.last is None):
         return
     session.flush()
     connection = session.connection()
     pending.write(_executor(connection))
-    if pending.last is not None and not session.in_nested_transaction():
+    if pending.last is not None:
         pending.last(driver_connection(connection))
     pending.database.faults.hit("enqueue.before_commit")
 
@@ -153,22 +154,20 @@ def _after_commit(session: Session) -> None:
 
 def _transaction_begun(session: Session, transaction: SessionTransaction) -> None:
     if transaction.nested:
-        _pending_of(session).savepoints.append(len(_pending_of(session).waiting))
+        _pending_of(session).mark(transaction)
 
 
 def _rolled_back(session: Session, transaction: SessionTransaction) -> None:
-    pending = _pending_of(session)
-    pending.drop_since(pending.savepoints[-1] if transaction.nested and pending.savepoints else 0)
+    # A flush that fails rolls back a transaction of its own, inside the savepoint that it really undoes.
+    undone: SessionTransaction | None = transaction
+    while undone is not None and not undone.nested:
+        undone = undone.parent
+    _pending_of(session).roll_back(undone)
 
 
 def _transaction_ended(session: Session, transaction: SessionTransaction) -> None:
-    pending = _pending_of(session)
-    if transaction.nested:
-        if pending.savepoints:
-            pending.savepoints.pop()
-    elif transaction.parent is None:
-        pending.waiting.clear()
-        pending.written.clear()
+    if transaction.parent is None:
+        _pending_of(session).take()
 
 
 def _executor(connection: AlchemyConnection) -> Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]:
@@ -287,20 +286,17 @@ class Tx(BaseTx):
 
     def commit(self) -> None:
         """Write what waits and commit; called once, by whoever opened the transaction."""
-        if self._session is None:
-            entries, self.pending.waiting = self.pending.waiting, []
-            if self.pending.last is None:
-                self._commit_untouched(entries)
-                return
-            self.pending.waiting = entries
+        if self._session is None and self.pending.last is None:
+            self._commit_untouched()
+            return
         session = self.session
         session.info["trilho.committing"] = True
         session.commit()
         for step in self.after:
             step()
 
-    def _commit_untouched(self, entries: list[tuple[Sink, Row]]) -> None:
-        if entries:
+    def _commit_untouched(self) -> None:
+        if entries := self.pending.take():
             write_now(self.database, entries)
 
     def close(self) -> None:
@@ -336,8 +332,7 @@ class AsyncTx(BaseTx):
     async def commit(self) -> None:
         """Write what waits and commit."""
         if self._session is None:
-            entries, self.pending.waiting = self.pending.waiting, []
-            if entries:
+            if entries := self.pending.take():
                 await asyncio.to_thread(write_now, self.database, entries)
             return
         self._session.sync_session.info["trilho.committing"] = True

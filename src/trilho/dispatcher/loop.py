@@ -15,7 +15,7 @@ from trilho.dispatcher.due import HandOver, Publish
 from trilho.dispatcher.lost import FindLost, Marks
 from trilho.dispatcher.port import Hands
 from trilho.dispatcher.recovery import Recover
-from trilho.dispatcher.store import cancel_requests
+from trilho.dispatcher.store import cancel_requests, strays
 from trilho.jobs import stats
 from trilho.log import get_logger
 from trilho.processes.lease import Lease
@@ -45,6 +45,16 @@ class Loop:
     every: float
     duty: bool = False
     next_at: float = 0.0
+    ours_until: float = 0.0
+    ask_at: float = 0.0
+
+    def is_ours(self, connection: Connection, owner: UUID) -> bool:
+        """Whether this process has the duty; asks PostgreSQL only when it has to renew, or may hope to get it."""
+        now = time.monotonic()
+        if now >= self.ask_at:
+            self.ask_at = now + DUTY_LEASE / 2
+            self.ours_until = now + DUTY_LEASE if take_duty(connection, self.name, owner, DUTY_LEASE) else 0.0
+        return now < self.ours_until
 
 
 @dataclass
@@ -80,6 +90,7 @@ class Dispatcher:
         return [
             Loop("hand over", self._hand_over, tick),
             Loop("cancel", lambda c: hands.cancel(cancel_requests(c, identity.incarnation)), tick),
+            Loop("strays", lambda c: hands.settle_strays(strays(c, identity.incarnation, hands.tokens())), 5.0),
             Loop("marks", Marks(hands, settings.resend_grace), max(tick, settings.resend_grace / 5)),
             *shared,
         ]
@@ -135,7 +146,7 @@ class Dispatcher:
 
     def _act(self, connection: Connection, loop: Loop) -> None:
         try:
-            if loop.duty and not take_duty(connection, loop.name, self.identity.incarnation, DUTY_LEASE):
+            if loop.duty and not loop.is_ours(connection, self.identity.incarnation):
                 return
             while loop.act(connection) is True and not self._stopping.is_set():
                 pass

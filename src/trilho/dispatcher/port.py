@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Protocol
+from uuid import UUID
 
 from trilho.jobs.job import DueJob
 
@@ -27,6 +28,14 @@ class Hands(Protocol):
 
     def cancel(self, job_ids: Sequence[str]) -> None:
         """End these jobs if they run here; must not block."""
+        ...
+
+    def tokens(self) -> list[UUID]:
+        """The claims that it knows of: under way, or being settled."""
+        ...
+
+    def settle_strays(self, claims: Sequence[tuple[str, UUID]]) -> None:
+        """Give back jobs under claims that it has lost sight of; must not block."""
         ...
 
     def received(self) -> dict[tuple[str, int], float]:

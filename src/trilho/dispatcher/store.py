@@ -71,6 +71,11 @@ def settle_marks(connection: Connection, marks: Mapping[tuple[str, int], float])
         connection.execute(SQL["settle_marks"], {"rows": rows_json(rows)})
 
 
+def strays(connection: Connection, worker: UUID, known: Sequence[UUID]) -> list[tuple[str, UUID]]:
+    """Running jobs of this worker under claims that it does not know any more."""
+    return connection.execute(SQL["strays"], {"worker": worker, "known": list(known)}).fetchall()  # type: ignore[return-value]
+
+
 def cancel_requests(connection: Connection, worker: UUID) -> list[str]:
     """The running jobs of a worker that somebody wants to end."""
     return [row[0] for row in connection.execute(SQL["cancel_requests"], {"worker": worker})]

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from trilho.db.pool import Connection
 from trilho.errors import JobStateError, UnknownJob
 from trilho.jobs import stats, store
+from trilho.jobs.aftermath import cancel_waiting
 from trilho.jobs.job import Attempt, Job, JobFilter, JobPage
 from trilho.jobs.stats import QueueStats
 
@@ -41,10 +43,13 @@ class Jobs:
 
     def cancel(self, job_id: str) -> Job:
         """Revoke a waiting job at once, ask a running one to stop; raises UnknownJob, JobStateError if it ended."""
-        run = self._app.database.run
-        if not (run(store.changed, "cancel_waiting", id=job_id) or run(store.changed, "cancel_running", id=job_id)):
+        if not (self.cancel_if_waiting(job_id) or self._app.database.run(store.changed, "cancel_running", id=job_id)):
             raise JobStateError(job_id, self.get(job_id).state, "cancel")
         return self.get(job_id)
+
+    def cancel_if_waiting(self, job_id: str) -> bool:
+        """Revoke a job that has not begun, with the rest of its chain; whether it waited."""
+        return self._app.database.run(_cancel_waiting, self._app, job_id)
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Wait until a job is finished; `timeout` in seconds. Raises UnknownJob, TimeoutError."""
@@ -54,3 +59,7 @@ class Jobs:
     def stats(self) -> QueueStats:
         """Workers, depths and failures, from samples: milliseconds, however deep the queues are."""
         return self._app.database.run(stats.read)
+
+
+def _cancel_waiting(connection: Connection, app: "Trilho", job_id: str) -> bool:
+    return cancel_waiting(app, connection, job_id)

@@ -1,20 +1,16 @@
 """What becomes of jobs whose process is gone: decided for each, written as one commit, with what hangs on the job."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
-from uuid import UUID
-
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
-from celery.app.task import Context
+from uuid import UUID, uuid4
 
 from trilho.db.pool import Connection
 from trilho.jobs import store
-from trilho.jobs.attempt import RunningAttempt, entered
+from trilho.jobs.attempt import RunningAttempt
+from trilho.jobs.consequences import with_consequences
 from trilho.jobs.job import FAILURE, REVOKED, Claimed
 from trilho.jobs.outcome import Death, Finish, Outcome, crashed, interrupted, released
-from trilho.jobs.runner import request_of
-from trilho.jobs.settlement import Conclusion, conclude, fail, follow_up
+from trilho.jobs.settlement import Conclusion, conclude, follow_up
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -79,25 +75,17 @@ def _conclude(app: "Trilho", connection: Connection, claimed: Sequence[Claimed],
     for job in claimed:
         attempt = RunningAttempt(job, job.claim_token, "")
         outcome = verdict(job)
-        attempt.outcome = _with_consequences(app, attempt, outcome) if isinstance(outcome, Finish) else outcome
+        attempt.outcome = with_consequences(app, attempt, outcome) if isinstance(outcome, Finish) else outcome
         attempts.append(attempt)
     return conclude(app, connection, attempts)
 
 
-def _with_consequences(app: "Trilho", attempt: RunningAttempt, outcome: Finish) -> Outcome:
-    """Let Celery say what hangs on the end of this job: errbacks, the rest of its chain, its chord, its exception."""
-    request = Context(request_of(attempt.job, ""))
-    if outcome.state == REVOKED:
-        with entered(attempt):
-            app.backend.mark_as_revoked(attempt.job.id, outcome.error, request=request)
-    else:
-        kind, _, reason = (outcome.error or "").partition(": ")
-        fail(
-            app,
-            attempt,
-            request,
-            (TimeLimitExceeded if kind == TimeLimitExceeded.__name__ else WorkerLostError)(reason),
-        )
-    told = attempt.outcome
-    assert isinstance(told, Finish)
-    return replace(told, crash=outcome.crash, presumed=outcome.presumed)
+def cancel_waiting(app: "Trilho", connection: Connection, job_id: str) -> bool:
+    """End a job that waits; whether it did."""
+    with connection.transaction():
+        job = store.seize(connection, job_id, uuid4())
+        if job is None:
+            return False
+        conclusion = _conclude(app, connection, [job], revoke("cancelled"))
+    follow_up(app, conclusion)
+    return True

@@ -1,10 +1,12 @@
 """Where Celery would publish: rows instead of messages."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.app.amqp import AMQP
 from celery.utils.time import maybe_iso8601
+from kombu.exceptions import EncodeError
 
 from trilho.jobs.attempt import RunningAttempt, running
 from trilho.jobs.enqueue import Message, Placement, RowProducer, held_jobs, job_of
@@ -24,8 +26,11 @@ class RowAMQP(AMQP):  # type: ignore[misc]
         attempt = running()
         if attempt is None:
             return publish(*args, **kwargs)
-        with attempt.dispatch():
-            return publish(*args, **kwargs)
+        try:
+            with attempt.dispatch():
+                return publish(*args, **kwargs)
+        except (TypeError, ValueError) as error:  # to Celery's tracer: the result is at fault, not the worker
+            raise EncodeError(f"what follows this task cannot be enqueued: {error}") from error
 
     def _create_task_sender(self) -> Any:
         before, after = signals.before_task_publish, signals.after_task_publish
@@ -55,6 +60,7 @@ class RowAMQP(AMQP):  # type: ignore[misc]
             max_retries=getattr(task, "max_retries", None),
             max_crashes=options.get("max_crashes", getattr(task, "max_crashes", None)),
             max_payload=self.app.settings.max_payload,
+            timezone=self.app.timezone,
         )
 
     def _take(self, producer: Any, name: str, message: Message, place: Placement) -> None:
@@ -95,4 +101,6 @@ def run_at(app: "Trilho", countdown: float | None, eta: Any) -> Any:
         return None
     if isinstance(eta, str):
         eta = maybe_iso8601(eta)
+    if not isinstance(eta, datetime):
+        raise TypeError(f"eta must be a datetime or an ISO 8601 text, not {eta!r}")
     return app.aware(eta)

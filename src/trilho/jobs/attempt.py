@@ -40,6 +40,11 @@ class RunningAttempt:
             self.dispatching -= 1
 
 
+    def forget_what_follows(self) -> None:
+        """The end that these belonged to did not come about."""
+        self.new_jobs, self.others, self.parts = [], [], []
+
+
 _running: ContextVar[RunningAttempt | None] = ContextVar("trilho_attempt", default=None)
 
 

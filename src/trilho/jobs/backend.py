@@ -64,6 +64,7 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         if attempt is None:
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
             return
+        attempt.forget_what_follows()  # a result that cannot be stored, a commit that failed: the success had been passed on
         self._end(
             attempt, task_id, self.encode_result(exc, states.FAILURE), kwargs.get("state", states.FAILURE), traceback
         )

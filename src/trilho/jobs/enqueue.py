@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone, tzinfo
 from typing import Any, Protocol
 
 from celery.canvas import maybe_signature
@@ -166,6 +166,7 @@ class Placement:
     max_retries: int | None = None
     max_crashes: int | None = None
     max_payload: int = 1_000_000
+    timezone: tzinfo = timezone.utc  # of times that come without one
 
 
 def job_of(task: str, message: Message, place: Placement) -> NewJob:
@@ -188,7 +189,7 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
         priority=place.priority,
         send=place.run_at is None,
         run_at=place.run_at,
-        expires_at=maybe_iso8601(headers.get("expires")),
+        expires_at=_moment(headers.get("expires"), place.timezone),
         retries=headers.get("retries") or 0,
         max_retries=place.max_retries,
         max_crashes=place.max_crashes,
@@ -196,6 +197,11 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
         parent_id=headers.get("parent_id"),
         group_id=headers.get("group"),
     )
+
+
+def _moment(value: Any, zone: tzinfo) -> datetime | None:
+    when: datetime | None = maybe_iso8601(value)
+    return when if when is None or when.tzinfo is not None else when.replace(tzinfo=zone)
 
 
 def checked_id(job_id: Any) -> str:

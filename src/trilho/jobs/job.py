@@ -85,6 +85,7 @@ class Claimed:
     group_id: str | None
     sent_at: datetime | None
     sends: int
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

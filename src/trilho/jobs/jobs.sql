@@ -3,7 +3,7 @@
 --
 --   PENDING --claim--> STARTED --report--> PROCESSING --finish--> SUCCESS | FAILURE | REVOKED
 --   STARTED | PROCESSING --reschedule--> RETRY | PENDING --claim--> …
---   PENDING | RETRY --cancel--> REVOKED          FAILURE | REVOKED --run_again--> PENDING
+--   PENDING | RETRY --seize, finish--> REVOKED   FAILURE | REVOKED --run_again--> PENDING
 --
 -- Rows are found by primary key, which also orders the locks: with STARTED and PROCESSING in the same condition the
 -- planner would rather scan the partial index, which an old snapshot elsewhere can fill with dead entries. Lists travel
@@ -36,20 +36,21 @@ ON CONFLICT (id) DO UPDATE SET
     run_at     = CASE WHEN j.held AND NOT excluded.held THEN excluded.run_at ELSE j.run_at END,
     expires_at = CASE WHEN j.held AND NOT excluded.held THEN excluded.expires_at ELSE j.expires_at END,
     sent_at    = CASE WHEN j.held AND NOT excluded.held THEN excluded.sent_at ELSE j.sent_at END,
-    parent_id  = CASE WHEN j.held AND NOT excluded.held THEN excluded.parent_id ELSE j.parent_id END
+    parent_id  = CASE WHEN j.held AND NOT excluded.held THEN excluded.parent_id ELSE j.parent_id END,
+    group_id   = CASE WHEN j.held AND NOT excluded.held THEN excluded.group_id ELSE j.group_id END,
+    max_retries = CASE WHEN j.held AND NOT excluded.held THEN excluded.max_retries ELSE j.max_retries END,
+    max_crashes = CASE WHEN j.held AND NOT excluded.held THEN excluded.max_crashes ELSE j.max_crashes END
 WHERE j.held OR excluded.held
    OR (j.task = excluded.task AND j.args = excluded.args AND j.kwargs = excluded.kwargs)
 RETURNING id;
 
 -- name: claim
--- PENDING | RETRY -> STARTED with a fresh token, if it is due; REVOKED instead if its time to live is over. A claim
--- whose answer got lost finds its own token and gets the same rows again, without another attempt being counted.
+-- PENDING | RETRY -> STARTED with a fresh token, if it is due. A claim whose answer got lost finds its own token and
+-- gets the same rows again, without another attempt being counted; a job whose time to live is over begins none.
 -- The commit is not waited for: a claim that a crash of the server takes back leaves a waiting row, and the finish of
 -- its attempt finds no token.
 UPDATE trilho.jobs SET
-    state        = CASE WHEN expires_at <= clock_timestamp() THEN 'REVOKED' ELSE 'STARTED' END,
-    finished_at  = CASE WHEN expires_at <= clock_timestamp() THEN clock_timestamp() END,
-    error        = CASE WHEN expires_at <= clock_timestamp() THEN 'expired before it was started' END,
+    state        = 'STARTED',
     attempt      = attempt + CASE WHEN state = 'STARTED' OR expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
     claim_token  = %(token)s, worker = %(worker)s, worker_name = %(worker_name)s,
     started_at   = clock_timestamp(), progress = NULL, custom_state = NULL
@@ -57,7 +58,16 @@ WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(%(ids)s AS json)))) AN
   AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() OR state = 'STARTED' AND claim_token = %(token)s)
   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends;
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
+    coalesce(expires_at <= clock_timestamp(), false) AS expired;
+
+-- name: seize
+-- PENDING | RETRY -> STARTED for whoever ends a waiting job in the same transaction (a cancel), whether due or not.
+UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s, worker = %(token)s,
+    started_at = clock_timestamp()
+WHERE id = %(id)s AND state IN ('PENDING', 'RETRY')
+RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, false AS expired;
 
 -- name: finish
 -- STARTED | PROCESSING -> SUCCESS | FAILURE | REVOKED, only while the claim is ours: a row with our token, an owner and
@@ -142,12 +152,6 @@ RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END;
 UPDATE trilho.jobs SET state = 'PROCESSING', custom_state = %(custom_state)s, progress = %(progress)s
 WHERE id = %(id)s AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSING');
 
--- name: cancel_waiting
--- PENDING | RETRY -> REVOKED.
-UPDATE trilho.jobs SET state = 'REVOKED', held = false, finished_at = clock_timestamp(), error = 'cancelled'
-WHERE id = %(id)s AND state IN ('PENDING', 'RETRY')
-RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END;
-
 -- name: cancel_running
 -- A running body is asked to stop; its worker ends it and writes REVOKED.
 UPDATE trilho.jobs SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
@@ -223,7 +227,7 @@ FROM trilho.job_attempts WHERE job_id = %(id)s ORDER BY number;
 -- name: lock_running
 -- The running jobs of these processes, locked in order; rows that somebody else settles just now are left to them.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, false AS expired
 FROM trilho.jobs
 WHERE worker = ANY(%(workers)s) AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
@@ -231,7 +235,7 @@ ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
 -- name: lock_claimed
 -- The jobs that are still held by this claim, locked in order.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, false AS expired
 FROM trilho.jobs
 WHERE id = ANY(%(ids)s) AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id FOR UPDATE;
@@ -356,3 +360,10 @@ ON CONFLICT (id) DO NOTHING;
 -- name: running_tokens
 SELECT claim_token FROM trilho.jobs
 WHERE worker = ANY(%(workers)s) AND state IN ('STARTED', 'PROCESSING');
+
+-- name: strays
+-- Running jobs of a live worker under claims that it does not know any more.
+SELECT id, claim_token FROM trilho.jobs
+WHERE worker = %(worker)s AND state IN ('STARTED', 'PROCESSING') AND NOT claim_token = ANY(%(known)s)
+  AND started_at < clock_timestamp() - interval '2 seconds'
+LIMIT 100;

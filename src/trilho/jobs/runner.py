@@ -14,12 +14,14 @@ from celery.exceptions import Reject
 from trilho.db.pool import LOST, Connection
 from trilho.db.transaction import Tx
 from trilho.errors import ClaimLost
-from trilho.jobs import codec, store
+from trilho.jobs import store
 from trilho.jobs.attempt import RunningAttempt, entered
+from trilho.jobs.consequences import fail, with_consequences
 from trilho.jobs.job import FAILURE, RETRY, REVOKED, SUCCESS, Claimed
 from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, rejected, released, replaced, retried
 from trilho.jobs.progress import ProgressWriter
-from trilho.jobs.settlement import conclude, conclude_or_raise, fail, follow_up, is_plain
+from trilho.jobs.request import request_of
+from trilho.jobs.settlement import conclude, conclude_or_raise, follow_up, is_plain
 from trilho.log import get_logger
 from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
 
@@ -92,12 +94,9 @@ class Runner:
         report: SliceReport = {}
         ended: list[RunningAttempt] = []
         for index, job in enumerate(claimed):
-            if job.state == REVOKED:
-                report[job.id] = ran_of(job, REVOKED)
-                continue
             attempt = RunningAttempt(job, order.token, order.worker_name)
             self.shared.mark(order.slot, BODY + index)
-            report[job.id] = self._run(attempt)
+            report[job.id] = self._expire(attempt) if job.expired else self._run(attempt)
             self.shared.mark(order.slot, CLAIMED)
             ended.append(attempt)
         faults.hit("finish.before")
@@ -107,6 +106,11 @@ class Runner:
         return report
 
     # ---- one body
+
+    def _expire(self, attempt: RunningAttempt) -> Ran:
+        expired = Finish(attempt.job.id, attempt.token, REVOKED, error="expired before it was started")
+        attempt.outcome = with_consequences(self.app, attempt, expired)
+        return ran_of(attempt.job, REVOKED)
 
     def _run(self, attempt: RunningAttempt) -> Ran:
         job = attempt.job
@@ -151,7 +155,10 @@ class Runner:
 
     def _decide(self, attempt: RunningAttempt, info: TraceInfo | None) -> None:
         """Turn what the tracer said into the outcome, where the backend has not been told it."""
-        attempt.outcome = outcome_of(attempt, info.state if info is not None else SUCCESS, info and info.retval)
+        outcome = outcome_of(attempt, info.state if info is not None else SUCCESS, info and info.retval)
+        if isinstance(outcome, Finish) and outcome.state == FAILURE and attempt.outcome is None:
+            outcome = with_consequences(self.app, attempt, outcome)
+        attempt.outcome = outcome
 
     def _keep_progress(self, attempt: RunningAttempt) -> None:
         report = self.progress.end(attempt.job.id)
@@ -230,37 +237,6 @@ def ran_of(job: Claimed, state: str, failed: bool = False, value: Any = None, ru
 def claimant(order: SliceOrder) -> store.Claimant:
     """Who claims a slice."""
     return store.Claimant(order.token, order.worker, order.worker_name)
-
-
-def request_of(job: Claimed, hostname: str) -> dict[str, Any]:
-    """Celery's request of an attempt, from the row."""
-    request: dict[str, Any] = codec.loads(job.headers)
-    properties = request.get("properties") or {}
-    request |= {
-        "lang": "py",
-        "id": job.id,
-        "task": job.task,
-        "args": codec.loads(job.args),
-        "kwargs": codec.loads(job.kwargs),
-        "retries": job.retries,
-        "attempt": job.attempt,
-        "root_id": job.root_id,
-        "parent_id": job.parent_id,
-        "group": job.group_id,
-        "expires": job.expires_at and job.expires_at.isoformat(),
-        "hostname": hostname,
-        "is_eager": False,
-        "correlation_id": properties.get("correlation_id", job.id),
-        "reply_to": properties.get("reply_to"),
-        "delivery_info": {
-            "exchange": "",
-            "routing_key": job.queue,
-            "priority": job.priority,
-            "redelivered": job.attempt > 1,
-        },
-    }
-    request.setdefault("timelimit", [None, None])
-    return request | (codec.loads(job.canvas) or {})
 
 
 def outcome_of(attempt: RunningAttempt, state: str, raised: Any) -> Outcome | None:

@@ -83,9 +83,3 @@ def _fail_chord(app: "Trilho", callback: Any, error: ChordError) -> None:
         raise error  # Celery reads the traceback of the exception being handled
     except ChordError:
         app.backend.chord_error_from_stack(callback, error)
-
-
-def fail(app: "Trilho", attempt: RunningAttempt, request: Any, error: BaseException) -> None:
-    """Let Celery's failure path gather what hangs on this job: errbacks, the rest of its chain, its chord."""
-    with entered(attempt):
-        app.backend.mark_as_failure(attempt.job.id, error, None, request=request)

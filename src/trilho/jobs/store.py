@@ -61,6 +61,12 @@ def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> lis
         return cursor.execute(SQL["claim"], values).fetchall()
 
 
+def seize(connection: Connection, job_id: str, token: UUID) -> Claimed | None:
+    """PENDING | RETRY -> STARTED, for whoever ends a waiting job in this transaction."""
+    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+        return cursor.execute(SQL["seize"], {"id": job_id, "token": token}).fetchone()
+
+
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> set[str]:
     """Write outcomes, fenced by their tokens; returns the ids of those that counted."""
     ended = sorted((o for o in outcomes if isinstance(o, Finish)), key=lambda o: o.id)

@@ -23,7 +23,7 @@ WHERE incarnation = %(incarnation)s;
 -- name: note_epoch
 -- A restart or a promotion of the server begins a new epoch; WAL file names begin with the timeline.
 INSERT INTO trilho.server_epoch AS e (epoch)
-SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) || ' ' || pg_postmaster_start_time()
+SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) || ' ' || extract(epoch FROM pg_postmaster_start_time())
 ON CONFLICT (singleton) DO UPDATE SET epoch = excluded.epoch, since = clock_timestamp()
 WHERE e.epoch <> excluded.epoch;
 

@@ -18,6 +18,7 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
+from trilho.db.pool import LOST, Connection
 from trilho.jobs import aftermath
 from trilho.jobs.aftermath import Verdict
 from trilho.jobs.outcome import Death
@@ -59,6 +60,7 @@ class Batcher:
     slices: dict[UUID, Slice] = field(default_factory=dict)
     pulse: Pulse = field(default_factory=Pulse)
     received: dict[tuple[str, int], float] = field(default_factory=dict)
+    unsettled: set[UUID] = field(default_factory=set)
     closed: bool = False
     _free_slots: list[int] = field(default_factory=list)
     _scheduled: bool = False
@@ -212,10 +214,18 @@ class Batcher:
         for request in under_way.requests.values():
             state.task_ready(request)
             request.send_event("task-failed", exception=repr(error), traceback=None)
-        self.consumer.clerk.submit(self._settle, order, verdict)
+        self.unsettled.add(order.token)
+        self.consumer.clerk.submit(self._settle, order.ids, order.token, verdict)
 
-    def _settle(self, connection: Any, order: SliceOrder, verdict: Verdict) -> None:
-        aftermath.settle_claim(self.consumer.app, connection, order.ids, order.token, verdict)
+    def _settle(self, connection: Connection, ids: tuple[str, ...], token: UUID, verdict: Verdict) -> None:
+        try:
+            aftermath.settle_claim(self.consumer.app, connection, ids, token, verdict)
+        except LOST:
+            raise  # the clerk tries again
+        except Exception:
+            self.unsettled.discard(token)  # the dispatcher finds the claim among the strays
+            raise
+        self.unsettled.discard(token)
         self.consumer.poke()
 
     def _verdict(self, under_way: Slice, error: BaseException) -> Verdict:

@@ -7,22 +7,25 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from celery import signals
-from celery.utils.time import maybe_iso8601
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu import Message as BrokerMessage
 
+from trilho.db.pool import Connection
 from trilho.dispatcher.loop import Dispatcher
 from trilho.jobs import store
-from trilho.jobs.enqueue import EMPTY_BODY, Message, Placement, job_of, wakeup_headers
+from trilho.jobs.aftermath import release
+from trilho.jobs.enqueue import EMPTY_BODY, MARK, wakeup_headers
 from trilho.jobs.job import DueJob
 from trilho.log import get_logger
 from trilho.processes.lease import Lease
 from trilho.processes.store import ProcessInfo, Pulse
 from trilho.worker import child
+from trilho.worker.adoption import adopted_message
 from trilho.worker.batcher import Batcher
 from trilho.worker.clerk import Clerk
 
@@ -50,6 +53,9 @@ class JobConsumer(Consumer):  # type: ignore[misc]
     app: "Trilho"
 
     def __init__(self, on_task_request: Any, **options: Any) -> None:
+        options["app"].settings.require_database()
+        if not options["app"].conf.broker_url:
+            options["app"].settings.require_broker()
         super().__init__(on_task_request, **options)
         self.batcher = Batcher(self)
         self.on_task_request = self.batcher.add
@@ -78,8 +84,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
             if self.dispatcher is not None:
                 self.dispatcher.start()
             if self.hub:
-                # The pool hears of a death through a pipe that closes a moment before the process can be reaped; when it
-                # loses that race, it looks again only after five seconds.
+                # The pool hears of a death through a pipe that closes a moment before the process can be reaped; when
+                # it loses that race, it looks again only after five seconds.
                 self.timer.call_repeatedly(LOOK_FOR_THE_DEAD, self.pool.maintain_pool)
         super().start()
 
@@ -155,6 +161,16 @@ class JobConsumer(Consumer):  # type: ignore[misc]
     def cancel(self, job_ids: Sequence[str]) -> None:
         """End these jobs if they run here."""
         self.call_soon(self.batcher.cancel, tuple(job_ids))
+
+    def tokens(self) -> list[UUID]:
+        """The claims under way, and those being settled."""
+        return [*list(self.batcher.slices), *list(self.batcher.unsettled)]
+
+    def settle_strays(self, claims: Sequence[tuple[str, UUID]]) -> None:
+        """Give back jobs whose settlement failed."""
+        for job_id, token in claims:
+            log.warning("claim.stray", job=job_id)
+            self.clerk.submit(self.batcher._settle, (job_id,), token, release("its worker lost sight of it"))
 
     def received(self) -> dict[tuple[str, int], float]:
         """Until when the wake-ups of each queue and priority have been received."""
@@ -232,15 +248,22 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         self.batcher.add(task)
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """A wake-up for a task that is not known here: the row waits for a worker that knows it."""
+        """A message for a task that is not known here: its row waits for a worker that knows it."""
         headers = message.headers or {}
-        if "id" not in headers or not headers.get("trilho"):
+        if "id" not in headers:  # protocol 1: there is nothing that a row could be made of
             super().on_unknown_task(body, message, exc)
             return
-        reason = f"worker {self.hostname} consumes this queue but does not know the task {headers['task']}"
         log.warning("task.unknown", job=headers["id"], task=headers["task"])
-        self.clerk.submit(store.changed, "unknown_task", id=headers["id"], reason=reason)
-        message.ack_log_error(log, self.connection_errors)
+        self.clerk.submit(self._put_aside, message)
+
+    def _put_aside(self, connection: Connection, message: Any) -> None:
+        headers = message.headers
+        if not headers.get(MARK):
+            job = adopted_message(message, self.app.conf.task_default_queue)
+            store.changed(connection, "adopt", rows=store.rows_json([job]))
+        reason = f"worker {self.hostname} consumes this queue but does not know the task {headers['task']}"
+        store.changed(connection, "unknown_task", id=headers["id"], reason=reason)
+        self.call_soon(message.ack_log_error, log, self.connection_errors)
 
     # ---- a missing broker
 
@@ -280,9 +303,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         while time.monotonic() < deadline:
             next(loop, None)
         self.timer.cancel(timer)
-
-
-_OF_THE_REQUEST = frozenset({"properties", "hostname", "delivery_info", "reply_to", "correlation_id", "args", "kwargs"})
 
 
 class _Gone:

@@ -17,7 +17,7 @@ PAUSE = 1.0
 
 
 class ThreadedDispatcher(EventDispatcher):  # type: ignore[misc]
-    """Celery's dispatcher, with a bounded queue between who sends and the broker; the oldest events are dropped first."""
+    """Celery's dispatcher, with a bounded queue between who sends and the broker; the oldest events go first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._outgoing: deque[tuple[Any, str]] = deque(maxlen=CAPACITY)

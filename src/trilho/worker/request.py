@@ -27,6 +27,10 @@ class JobRequest(Request):  # type: ignore[misc]
         """Whether the message only speaks of a row; otherwise it comes from a plain Celery producer."""
         return bool(self._request_dict.get(MARK))
 
+    def revoked(self) -> bool:
+        """The row decides, at the claim: Celery remembers revoked ids for hours, also those that are to run again."""
+        return False if self.is_wakeup else bool(super().revoked())
+
     def info(self, safe: bool = False) -> dict[str, Any]:
         """What `inspect` shows; the arguments are in the row, their reprs in the wake-up."""
         known: dict[str, Any] = super().info(safe)

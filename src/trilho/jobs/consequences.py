@@ -1,0 +1,43 @@
+"""What hangs on the end of a job that no body brought about: errbacks, the rest of its chain, its chord."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.app.task import Context
+from celery.exceptions import Reject, TaskRevokedError
+
+from trilho.jobs.attempt import RunningAttempt, entered
+from trilho.jobs.job import REVOKED
+from trilho.jobs.outcome import Finish
+from trilho.jobs.request import request_of
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+_KINDS: dict[str, type[BaseException]] = {"TimeLimitExceeded": TimeLimitExceeded, "Rejected": Reject}
+
+
+def fail(app: "Trilho", attempt: RunningAttempt, request: Any, error: BaseException) -> None:
+    """Let Celery's failure path gather what hangs on this job."""
+    with entered(attempt):
+        app.backend.mark_as_failure(attempt.job.id, error, None, request=request)
+
+
+def with_consequences(app: "Trilho", attempt: RunningAttempt, outcome: Finish) -> Finish:
+    """The outcome with the exception that `get()` raises, after what hangs on it has been gathered in the attempt."""
+    request = Context(request_of(attempt.job, attempt.worker_name))
+    if outcome.state == REVOKED:
+        _revoke(app, attempt, request, TaskRevokedError(outcome.error))
+    else:
+        kind, _, reason = (outcome.error or "").partition(": ")
+        fail(app, attempt, request, _KINDS.get(kind, WorkerLostError)(reason))
+    told = attempt.outcome
+    assert isinstance(told, Finish)
+    return replace(told, error=outcome.error, crash=outcome.crash, presumed=outcome.presumed)
+
+
+def _revoke(app: "Trilho", attempt: RunningAttempt, request: Context, error: TaskRevokedError) -> None:
+    with entered(attempt), attempt.dispatch():
+        app.backend.mark_as_revoked(attempt.job.id, str(error), request=request)
+        app.backend._fail_chain(request.chain, error, state=REVOKED)
