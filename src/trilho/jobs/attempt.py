@@ -39,7 +39,6 @@ class RunningAttempt:
         finally:
             self.dispatching -= 1
 
-
     def forget_what_follows(self) -> None:
         """The end that these belonged to did not come about."""
         self.new_jobs, self.others, self.parts = [], [], []

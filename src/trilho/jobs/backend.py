@@ -17,7 +17,7 @@ from trilho.errors import PayloadTooLarge
 from trilho.jobs import codec, store
 from trilho.jobs.attempt import RunningAttempt, running
 from trilho.jobs.job import FINISHED, RETRY, STARTED
-from trilho.jobs.outcome import Finish
+from trilho.jobs.outcome import Finish, retried
 from trilho.jobs.store import SQL, ChordPart, OtherResult
 
 
@@ -53,6 +53,8 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
             children=self._children(request),
             progress=runner.progress.end(task_id),
         )
+        if attempt.next_run is not None:  # `self.retry(throw=False)`: the effects are kept, and the job runs again
+            attempt.outcome = retried(attempt.token, attempt.next_run, None)
         if request and request.chord:
             self.on_chord_part_return(request, state, result)
         if attempt.tx is not None:
@@ -64,7 +66,7 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         if attempt is None:
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
             return
-        attempt.forget_what_follows()  # a result that cannot be stored, a commit that failed: the success had been passed on
+        attempt.forget_what_follows()  # a result that cannot be stored, a commit that failed: links were gathered already
         self._end(
             attempt, task_id, self.encode_result(exc, states.FAILURE), kwargs.get("state", states.FAILURE), traceback
         )

@@ -1,21 +1,26 @@
 """The end of attempts: outcome, links, other results and chord parts of an attempt are one commit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from celery.app.task import Context
 from celery.canvas import maybe_signature
-from celery.exceptions import ChordError
+from celery.exceptions import ChordError, TaskRevokedError
 
 from trilho.db.pool import Connection
 from trilho.errors import ClaimLost
 from trilho.jobs import codec, store
 from trilho.jobs.attempt import RunningAttempt, entered
-from trilho.jobs.job import NewJob
+from trilho.jobs.job import PENDING, REVOKED, NewJob
+from trilho.jobs.outcome import Finish
 from trilho.jobs.store import ChordPart
+from trilho.log import get_logger
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
+
+log = get_logger("trilho.jobs")
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,57 @@ def conclude(app: "Trilho", connection: Connection, attempts: Sequence[RunningAt
     counted = [attempt for attempt in attempts if attempt.job.id in written]
     for attempt in attempts:
         attempt.fenced = attempt.job.id not in written
-    for attempt in counted:
-        for part in attempt.parts:
-            _return_part(app, connection, attempt, part)
-        if attempt.others:
-            store.store_others(connection, attempt.others)
-        if attempt.new_jobs:
-            sink = app.enqueuer.jobs
-            returned = connection.execute(sink.statement, sink.parameters(attempt.new_jobs)).fetchall()
-            sink.check(attempt.new_jobs, returned)
-    new_jobs = tuple(job for attempt in counted for job in attempt.new_jobs)
-    return Conclusion(written, new_jobs)
+    following = [
+        job for attempt in counted if _is_an_end(attempt) for job in _write_following(app, connection, attempt)
+    ]
+    return Conclusion(written, tuple(following))
+
+
+def _is_an_end(attempt: RunningAttempt) -> bool:
+    """Whether something follows: not on an attempt that runs again, unless it put others before its own id."""
+    outcome = attempt.outcome
+    return isinstance(outcome, Finish) or (outcome is not None and outcome.job is not None and outcome.state == PENDING)
+
+
+def _write_following(app: "Trilho", connection: Connection, attempt: RunningAttempt) -> list[NewJob]:
+    """Chord parts, results of other jobs, links; each may bring about more. Returns the jobs that were enqueued."""
+    enqueued: list[NewJob] = []
+    now = attempt
+    while now.parts or now.others or now.new_jobs:
+        then = replace(attempt, parts=[], others=[], new_jobs=[])  # this may be repeated: leave `attempt` as it is
+        with entered(then), then.dispatch():
+            for part in now.parts:
+                _return_part(app, connection, part)
+            if now.others:
+                store.store_others(connection, now.others)
+            enqueued += _enqueue(app, connection, now.new_jobs)
+        now = then
+    return enqueued
+
+
+def _enqueue(app: "Trilho", connection: Connection, jobs: Sequence[NewJob]) -> list[NewJob]:
+    """Write links; one whose id is taken, or that was cancelled before its turn, must not undo the end of this job."""
+    if not jobs:
+        return []
+    sink = app.enqueuer.jobs
+    known = {row[0] for row in connection.execute(sink.statement, sink.parameters(jobs))}
+    for job in jobs:
+        if job.id not in known:
+            _refuse(app, job)
+    return [job for job in jobs if job.id in known]
+
+
+def _refuse(app: "Trilho", job: NewJob) -> None:
+    log.warning("link.refused", job=job.id, task=job.task)
+    canvas, error = (
+        codec.loads(job.canvas) or {},
+        TaskRevokedError("a step before it was cancelled, or its id was taken"),
+    )
+    app.backend._fail_chain(canvas.get("chain"), error, state=REVOKED)
+    if canvas.get("chord"):
+        headers = codec.loads(job.headers)
+        request = Context(id=job.id, group=job.group_id, group_index=headers.get("group_index"))
+        app.backend.on_chord_part_return(request, REVOKED, error)
 
 
 def conclude_or_raise(app: "Trilho", connection: Connection, attempt: RunningAttempt) -> Conclusion:
@@ -64,18 +109,17 @@ def follow_up(app: "Trilho", conclusion: Conclusion) -> None:
     app.enqueuer.jobs.committed(conclusion.new_jobs)
 
 
-def _return_part(app: "Trilho", connection: Connection, attempt: RunningAttempt, part: ChordPart) -> None:
+def _return_part(app: "Trilho", connection: Connection, part: ChordPart) -> None:
     complete, body = store.return_part(connection, part)
     if not complete or body is None:
         return
     parts = store.chord_parts(connection, part.chord)
     callback = maybe_signature(codec.loads(body), app=app)
     failed = next((result for state, result in parts if state != "SUCCESS"), None)
-    with entered(attempt), attempt.dispatch():
-        if failed is None:
-            callback.apply_async(([codec.loads(result) for _, result in parts],))
-        else:
-            _fail_chord(app, callback, ChordError(f"a member of the chord failed: {failed}"))
+    if failed is None:
+        callback.apply_async(([codec.loads(result) for _, result in parts],))
+    else:
+        _fail_chord(app, callback, ChordError(f"a member of the chord failed: {failed}"))
 
 
 def _fail_chord(app: "Trilho", callback: Any, error: ChordError) -> None:

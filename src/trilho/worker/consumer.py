@@ -25,7 +25,7 @@ from trilho.log import get_logger
 from trilho.processes.lease import Lease
 from trilho.processes.store import ProcessInfo, Pulse
 from trilho.worker import child
-from trilho.worker.adoption import adopted_message
+from trilho.worker.adoption import adopted, adopted_message
 from trilho.worker.batcher import Batcher
 from trilho.worker.clerk import Clerk
 
@@ -217,24 +217,11 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """Make the row of a plain Celery message, then treat the message as a wake-up."""
         self.clerk.submit(self._adopt, request)
 
-    def _adopt(self, connection: Any, request: Any) -> None:
-        headers = dict(request.request_dict)
-        args, kwargs, embed = request._payload
-        place = Placement(
-            queue=request.delivery_info.get("routing_key") or self.app.conf.task_default_queue,
-            priority=request.delivery_info.get("priority") or 0,
-            run_at=maybe_iso8601(headers.get("eta")),
-            max_retries=request.task.max_retries,
-            max_crashes=request.task.max_crashes,
-            max_payload=2**62,  # it is in our hands already: refusing it would lose it
-        )
-        kept = {name: value for name, value in headers.items() if name not in _OF_THE_REQUEST}
-        job = job_of(
-            request.task.name, Message(kept, headers.get("properties") or {}, args, kwargs, embed or {}), place
-        )
+    def _adopt(self, connection: Connection, request: Any) -> None:
+        job = adopted(request, self.app.conf.task_default_queue)
         store.changed(connection, "adopt", rows=store.rows_json([job]))
         self.app.database.faults.hit("adopt.after")
-        self.call_soon(self._adopted, request, place.run_at is not None)
+        self.call_soon(self._adopted, request, job.run_at is not None)
 
     def _adopted(self, request: Any, later: bool) -> None:
         if later:
