@@ -14,6 +14,7 @@ from trilho import Trilho
 Stack = Literal["celery", "trilho"]
 STACKS: tuple[Stack, ...] = get_args(Stack)
 QUEUE = "celery"
+TASK = "bench.nothing"
 ARGUMENT_BYTES = 109
 
 
@@ -49,7 +50,7 @@ def application(place: Place) -> Celery:
     else:
         app = Trilho("bench", broker=place.broker_url, database=place.database_url)
 
-    @app.task(name="bench.nothing")
+    @app.task(name=TASK)
     def nothing(order: str, details: dict[str, Any]) -> None:
         """Nothing: what is left is the price of the job itself."""
 

@@ -1,52 +1,67 @@
-"""A process that enqueues: the side of a web request. It takes verbs as JSON lines and answers what each one cost."""
+"""What enqueues, the side of a web request: the same verbs for Celery and for Trilho, each returning its seconds."""
 
-import json
-import os
-import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
+from celery import Celery
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from bench.apps import QUEUE, Place, application, arguments
+from bench.apps import QUEUE, TASK, Place, application, arguments
 from trilho import Trilho
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS orders (id bigserial PRIMARY KEY, name text NOT NULL)"
 SAVE = text("INSERT INTO orders (name) VALUES (:name)")
 BATCH = 1000
 ANSWER_TIMEOUT = 10.0
 
 
-class Caller:
-    """What one application does for its callers; every verb returns the seconds it took, or none."""
+class Caller(ABC):
+    """One application and its callers."""
 
     def __init__(self, place: Place) -> None:
-        self.app = application(place)
-        self._task = self.app.tasks["bench.nothing"]
-        self._engine = create_engine(place.database_url.replace("postgresql://", "postgresql+psycopg://", 1))
+        self._place = place
+        self._task = self.app.tasks[TASK]
+
+    @property
+    @abstractmethod
+    def app(self) -> Celery:
+        """The application."""
+
+    @abstractmethod
+    def _transaction(self, name: str, jobs: int) -> None:
+        """Save one row and enqueue so many jobs."""
+
+    @abstractmethod
+    def _enqueue_many(self, items: list[tuple[Any, ...]]) -> None:
+        """All at once, as far as the library can."""
+
+    def _settle(self) -> None:
+        """Wait for what still goes out in the background: it belongs to the price."""
+
+    def warm_up(self) -> None:
+        """Open what is opened once."""
+        self.alone(1)
+        self.transactions(1, 1)
+        self.many(1)
 
     def alone(self, count: int) -> float:
-        """`.delay()` that is durable when it returns, one after the other."""
-        return timed(lambda: self._delay(count))
+        """`.delay()` after `.delay()`, each durable when it returns."""
+        return self._timed(lambda: [self._task.delay(*arguments(number)) for number in range(count)])
 
-    def saved(self, count: int, size: int) -> float:
-        """Transactions that save one row and enqueue `size` jobs each: a commit, then `.delay()`; or one commit."""
-        return timed(lambda: self._save(count // max(1, size), size))
-
-    def saved_only(self, transactions: int) -> float:
-        """The same transactions without any job."""
-        return timed(lambda: self._save(transactions, 0))
+    def transactions(self, count: int, jobs: int) -> float:
+        """`count` transactions, each of which saves a row and enqueues so many jobs."""
+        return self._timed(lambda: [self._transaction(f"order {number}", jobs) for number in range(count)])
 
     def many(self, count: int) -> float:
-        """As many jobs at once as the library can take."""
-        return timed(lambda: self._enqueue_many(count))
+        """`count` jobs, 1,000 in one go."""
+        batches = [range(start, min(count, start + BATCH)) for start in range(0, count, BATCH)]
+        return self._timed(lambda: [self._enqueue_many([arguments(n) for n in batch]) for batch in batches])
 
-    def round_trips(self, count: int) -> list[float]:
-        """Seconds of each `.delay().get()` while nothing else goes on."""
-        return [timed(lambda: self._task.delay(*arguments(number)).get(timeout=60)) for number in range(count)]
+    def awaited(self, count: int) -> list[float]:
+        """Seconds from each `.delay()` to its `.get()`, while nothing else goes on."""
+        return [self._timed(lambda: self._task.delay(*arguments(number)).get(timeout=60)) for number in range(count)]
 
     def consume(self, on: bool) -> None:
         """Let the worker take jobs, or hold it."""
@@ -56,54 +71,74 @@ class Caller:
 
     def task_events(self, on: bool) -> None:
         """What `celery worker -E` switches on."""
-        self.app.control.broadcast(
-            "enable_events" if on else "disable_events", reply=True, timeout=ANSWER_TIMEOUT, limit=1
-        )
+        command = "enable_events" if on else "disable_events"
+        self.app.control.broadcast(command, reply=True, timeout=ANSWER_TIMEOUT, limit=1)
 
     def cpu(self) -> float:
-        """Seconds of CPU time that this process has used."""
+        """Seconds of CPU time that this process has used so far."""
         return time.process_time()
 
-    # ---- how
+    def _timed(self, action: Callable[[], object]) -> float:
+        begun = time.perf_counter()
+        action()
+        self._settle()
+        return time.perf_counter() - begun
 
-    def _delay(self, count: int) -> None:
-        for number in range(count):
+
+class CeleryCaller(Caller):
+    """As most projects do it: commit, then `.delay()`."""
+
+    def __init__(self, place: Place) -> None:
+        self._app = application(place)
+        self._engine = create_engine(place.database_url.replace("postgresql://", "postgresql+psycopg://", 1))
+        super().__init__(place)
+
+    @property
+    def app(self) -> Celery:
+        """The application."""
+        return self._app
+
+    def _transaction(self, name: str, jobs: int) -> None:
+        with Session(self._engine) as session:
+            session.execute(SAVE, {"name": name})
+            session.commit()
+        for number in range(jobs):
             self._task.delay(*arguments(number))
-        self._settle()
 
-    def _save(self, transactions: int, size: int) -> None:
-        with self._session() as session:  # opens what is opened once
-            session.execute(SAVE, {"name": "first"})
-        for number in range(transactions):
-            if isinstance(self.app, Trilho):
-                with self.app.transaction() as tx:
-                    tx.session.execute(SAVE, {"name": f"order {number}"})
-                    self._delay_some(size)
-            else:
-                with self._session() as session:
-                    session.execute(SAVE, {"name": f"order {number}"})
-                self._delay_some(size)
-        self._settle()
+    def _enqueue_many(self, items: list[tuple[Any, ...]]) -> None:
+        # Celery has no verb for this; one producer for all spares it a look into the pool for each message.
+        with self._app.producer_or_acquire() as producer:
+            for item in items:
+                self._task.apply_async(item, producer=producer)
 
-    def _session(self) -> AbstractContextManager[Session]:
-        return Session(self._engine).begin().session if False else _committed(self._engine)
 
-    def _delay_some(self, size: int) -> None:
-        for number in range(size):
-            self._task.delay(*arguments(number))
+class TrilhoCaller(Caller):
+    """Row and jobs are one commit."""
 
-    def _enqueue_many(self, count: int) -> None:
-        for start in range(0, count, BATCH):
-            items = [arguments(number) for number in range(start, min(count, start + BATCH))]
-            if isinstance(self.app, Trilho):
-                self.app.enqueue_many(self._task, items)
-            else:
-                with self.app.producer_or_acquire() as producer:
-                    for item in items:
-                        self._task.apply_async(item, producer=producer)
-        self._settle()
+    def __init__(self, place: Place) -> None:
+        app = application(place)
+        assert isinstance(app, Trilho)
+        self._app = app
+        super().__init__(place)
+
+    @property
+    def app(self) -> Celery:
+        """The application."""
+        return self._app
+
+    def _transaction(self, name: str, jobs: int) -> None:
+        with self._app.transaction() as tx:
+            tx.session.execute(SAVE, {"name": name})
+            for number in range(jobs):
+                self._task.delay(*arguments(number))
+
+    def _enqueue_many(self, items: list[tuple[Any, ...]]) -> None:
+        self._app.enqueue_many(self._task, items)
 
     def _settle(self) -> None:
-        """Count the wake-ups that go out in the background, too."""
-        if isinstance(self.app, Trilho):
-            self.app.pipe.flush(ANSWER_TIMEOUT)
+        self._app.pipe.flush(ANSWER_TIMEOUT)
+
+
+def caller_of(place: Place) -> Caller:
+    """The callers of one stack."""
+    return CeleryCaller(place) if place.stack == "celery" else TrilhoCaller(place)

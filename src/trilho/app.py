@@ -23,8 +23,8 @@ from trilho.jobs import codec
 from trilho.jobs.admin import Jobs
 from trilho.jobs.amqp import run_at
 from trilho.jobs.attempt import running
-from trilho.jobs.enqueue import Enqueuer, producing
-from trilho.jobs.job import PROCESSING, NewJob
+from trilho.jobs.enqueue import Enqueuer, held, producing, steps_of
+from trilho.jobs.job import PROCESSING
 from trilho.jobs.joined import Joined
 from trilho.jobs.pipe import Broker, Pipe, impatient_options, patient_options
 from trilho.jobs.result import Result
@@ -199,19 +199,18 @@ class Trilho(Celery):  # type: ignore[misc]
         return self.subclass_with_self("trilho.jobs.result:Result", name="AsyncResult")
 
     def hold(self, signature: Any) -> None:
-        """Give the id of a signature a row before its turn."""
-        signature = maybe_signature(signature, app=self)
-        job_id = signature.options.get("task_id")
+        """Give the ids of a signature rows before their turn."""
+        rows = [held(step, self.amqp._queue_of) for step in steps_of(maybe_signature(signature, app=self))]
         attempt = running()
-        if not job_id:
+        if attempt is None:
+            self.enqueuer.enqueue(rows)
             return
-        row = NewJob(id=job_id, task=signature.task, queue=self.amqp._queue_of(signature), held=True, send=False)
-        if attempt is not None and attempt.job.id == job_id:
-            attempt.next_run = row
-        elif attempt is not None and attempt.dispatching:
-            attempt.new_jobs.append(row)
+        attempt.next_run = next((row for row in rows if row.id == attempt.job.id), attempt.next_run)
+        others = [row for row in rows if row.id != attempt.job.id]
+        if attempt.dispatching or len(others) < len(rows):
+            attempt.new_jobs += others
         else:
-            self.enqueuer.enqueue([row])
+            self.enqueuer.enqueue(others)
 
     # ---- transactions
 

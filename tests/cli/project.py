@@ -98,14 +98,14 @@ class Project:
         return {process["name"]: process for process in self.json("ps")}
 
     @contextmanager
-    def up(self, *arguments: str, wait: bool = True) -> Iterator["Up"]:
+    def up(self, *arguments: str, **variables: str) -> Iterator["Up"]:
         """A running `trilho up`; whatever of it is left afterwards is ended."""
         output = self.folder / "up.out"
         with output.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "trilho.cli", "up", "-A", "shop", "--port", str(self.port), *arguments],
                 cwd=self.folder,
-                env=self.environment(),
+                env=self.environment() | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -113,8 +113,7 @@ class Project:
             )
         stack = Up(process, output)
         try:
-            if wait:
-                stack.wait_for("everything is up")
+            stack.wait_for("everything is up")
             yield stack
         finally:
             stack.stop()

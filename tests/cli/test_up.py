@@ -90,6 +90,13 @@ def test_the_second_start_keeps_jobs_ports_and_passwords(project: Project) -> No
         assert project.json("jobs", "show", job)["state"] == "SUCCESS"
 
 
+def test_a_shell_that_had_joined_the_stack_can_start_it_again(project: Project) -> None:
+    with project.up("--workers", "0"):
+        joined = project.json("env")
+    with project.up("--workers", "0", **joined):
+        assert sorted(project.ps()) == ["postgres", "valkey"]
+
+
 def test_a_port_in_use_is_one_clear_line_and_leaves_nothing(project: Project) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", project.port))
@@ -137,15 +144,24 @@ def test_an_api_that_cannot_start_ends_the_stack_and_names_its_log(project: Proj
 
 
 def test_servers_that_are_given_are_used_and_not_started(project: Project, database: str, valkey: str) -> None:
-    arguments = ("call", "shop.add", "--args", "[1, 1]", "--wait", "--timeout", "30")
-    urls = {"TRILHO_DATABASE_URL": database, "TRILHO_BROKER_URL": valkey}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in urls.items():
-            patch.setenv(name, value)
-        patch.setattr(project, "environment", lambda: dict(os.environ) | {processes.MARK: project.mark} | urls)
-        with project.up("--workers", "1"):
-            assert sorted(project.ps()) == ["worker"]
-            assert project.trilho(*arguments).stdout == "2\n"
+    with project.up("--workers", "1", TRILHO_DATABASE_URL=database, TRILHO_BROKER_URL=valkey):
+        assert sorted(project.ps()) == ["worker"]
+        assert project.json("env")["TRILHO_DATABASE_URL"] == database
+        assert project.trilho("call", "shop.add", "--args", "[1, 1]", "--wait", "--timeout", "30").stdout == "2\n"
+
+
+def test_a_data_folder_may_have_any_name(project: Project) -> None:
+    data = f"with space, 'quote' and é {'x' * 100}"
+    with project.up("--workers", "0", "--data", data) as up:
+        assert "TRILHO_DATABASE_URL" in project.trilho("env", "--data", data).stdout
+        assert up.stop() == 0
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(project: Project) -> None:
+    done = project.trilho("up", "-A", "shop", "--data", "/proc/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("trilho: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def _is_sleep(pid: int) -> bool:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from celery import chain
+from celery import Celery, chain
 
 import trilho
 from tests.lab import processes
@@ -21,7 +21,8 @@ SOURCE = Path(trilho.__file__).parent
 POINT = re.compile(r"""\bhit\(\s*"([a-z_.]+)"\s*\)""")
 POINTS = sorted({point for file in SOURCE.rglob("*.py") for point in POINT.findall(file.read_text())})
 IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.")]
-IN_WORKERS = [point for point in POINTS if not point.startswith("enqueue.")]
+ADOPTING = [point for point in POINTS if point.startswith("adopt.")]
+IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING]
 
 
 def produce(lab: Lab, key: str, fault: str) -> int:
@@ -53,16 +54,23 @@ def test_worker_killed_at(lab: Lab, point: str) -> None:
     pool = {process.pid for process in faulty.pool()}
     keys = load(lab)
     victim.kill()
-    try:
-        eventually(lambda: hurt(faulty, pool), timeout=8)
-    except AssertionError:
-        faulty.terminate()
-        eventually(lambda: hurt(faulty, pool), timeout=10)
+    eventually(lambda: hurt(faulty, pool), timeout=15)
     lab.worker("healthy", max_crashes=100)
     faulty.end()
     eventually(lambda: account(keys, lab.effects()).lost, lambda lost: not lost, timeout=30)
     assert account(keys, lab.effects()) == EXACT
     eventually(lambda: set(lab.states()), lambda states: states == {"SUCCESS"})
+
+
+@pytest.mark.parametrize("point", ADOPTING)
+def test_worker_killed_while_it_adopts_a_plain_message_at(lab: Lab, point: str) -> None:
+    faulty = lab.worker("faulty", fault=f"{point}=kill")
+    with Celery("stock", broker=lab.broker_url, set_as_current=False) as stock:
+        stock.send_task("lab.record", args=["adopted"])
+    faulty.wait()
+    lab.worker("healthy")
+    lab.all_succeed(1)
+    assert account(["adopted"], lab.effects()) == EXACT
 
 
 def load(lab: Lab) -> list[str]:
@@ -84,5 +92,5 @@ def hurt(worker: Worker, pool: set[int]) -> bool:
 
 
 def test_there_are_points_wherever_durability_is_decided() -> None:
-    decided = {"enqueue", "claim", "body", "finish", "recover"}
+    decided = {"enqueue", "adopt", "claim", "body", "finish", "recover"}
     assert decided <= {point.partition(".")[0] for point in POINTS}

@@ -69,16 +69,18 @@ class Launch:
         self._supervisor.workers = self._plan.workers
 
     def _database_url(self) -> str:
-        if self._settings.database_url:
-            return self._settings.database_url
         server = servers.postgres(self._plan.data)
+        given = self._settings.database_url
+        if given and not server.was_at(given):
+            return given
         self._start_server("postgres", server)
         return server.url()
 
     def _broker_url(self) -> str:
-        if self._settings.broker_url:
-            return self._settings.broker_url
         server = servers.valkey(self._plan.data)
+        given = self._settings.broker_url
+        if given and not server.was_at(given):
+            return given
         self._start_server("valkey", server)
         return server.url()
 

@@ -16,6 +16,7 @@ from trilho.cli.output import fail, print_json, print_table
 from trilho.cli.plan import WORKER
 from trilho.cli.stack import ProcessInfo, Stack
 from trilho.cli.terminal import Terminal
+from trilho.embedded.folder import FolderLock
 from trilho.errors import TrilhoError
 
 POLL = 0.1
@@ -35,7 +36,9 @@ def ps(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
 def show_logs(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Processes; all unless given.")] = None,
     tail: Annotated[int, typer.Option("--tail", min=0, help="Lines of each log.")] = 100,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is added.")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on with what is added, until the stack stops.")
+    ] = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Print the logs of the processes, each line behind the name of its process."""
@@ -45,7 +48,7 @@ def show_logs(
     followers = {name: logs.Follower(logs.path_of(data, name)) for name in chosen}
     for name in chosen:
         terminal.show(name, logs.tail(logs.path_of(data, name), tail))
-    while follow:
+    while follow and FolderLock(data).held():
         time.sleep(POLL)
         for name in logs.names(data) if not names else chosen:
             follower = followers.setdefault(name, logs.Follower(logs.path_of(data, name), from_start=True))

@@ -49,13 +49,13 @@ def main() -> None:
     logging.getLogger("psycopg.pool").addHandler(warning)
     try:
         cli()
-    except TrilhoError as error:
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; the interpreter must not try to flush to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+    except (TrilhoError, OSError) as error:
         fail(error)
     except psycopg.OperationalError as error:
         fail(f"the database does not answer: {warning.reason or error}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; the interpreter must not try to flush to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None

@@ -1,11 +1,14 @@
 """A data folder: who owns it, and who can reach it."""
 
 import fcntl
+import logging
 import os
 import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 PAUSE = 0.05
@@ -71,8 +74,12 @@ def _locked(descriptor: int) -> bool:
 
 
 def make_reachable(path: Path) -> None:
-    """Let other users pass through (not list) the parents of `path`, which a server under another user needs."""
+    """Let other users pass through (not list) the parents of `path`, which a server under another user needs.
+
+    Every folder that this opens is named in a warning.
+    """
     for parent in path.resolve().parents:
         mode = stat.S_IMODE(parent.stat().st_mode)
         if not mode & stat.S_IXOTH:
             parent.chmod(mode | stat.S_IXOTH)
+            log.warning("other users may pass through %s now: PostgreSQL does not run as root", parent)

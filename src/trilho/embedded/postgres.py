@@ -13,7 +13,7 @@ from typing import Literal
 
 import psycopg
 
-from trilho.embedded.files import generated_secret, wheel
+from trilho.embedded.files import wheel
 from trilho.embedded.folder import make_reachable
 from trilho.embedded.ports import HOST
 from trilho.embedded.server import Account, Server, ServerFailed
@@ -130,9 +130,6 @@ class Postgres(Server):
         except psycopg.OperationalError:
             return False
         return True
-
-    def _password(self) -> str:
-        return generated_secret(self.data / "password")
 
 
 def _binaries() -> Path:

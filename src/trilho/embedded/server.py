@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from trilho.embedded import leash
+from trilho.embedded.files import generated_secret
 from trilho.embedded.folder import FolderLock
 from trilho.embedded.ports import free_port, taken
 from trilho.errors import TrilhoError
@@ -73,6 +75,14 @@ class Server(ABC):
         """How the server ended by itself: its exit code, or minus the signal that killed it."""
         return self._process.poll() if self._process is not None else None
 
+    def was_at(self, url: str) -> bool:
+        """Whether a URL is that of this server at its last start: a shell may have it from then."""
+        parts = urlsplit(url)
+        try:
+            return parts.port == int(self._port_file.read_text()) and parts.password == self._password()
+        except (OSError, ValueError):
+            return False
+
     def start(self) -> None:
         """Start and wait until connections are accepted; does nothing while it runs.
 
@@ -118,6 +128,9 @@ class Server(ABC):
 
     @abstractmethod
     def _accepts(self, port: int) -> bool: ...
+
+    def _password(self) -> str:
+        return generated_secret(self.data / "password")
 
     def _environment(self) -> Mapping[str, str]:
         return os.environ

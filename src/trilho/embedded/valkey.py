@@ -5,7 +5,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from trilho.embedded.files import generated_secret, wheel
+from trilho.embedded.files import wheel
 from trilho.embedded.ports import HOST
 from trilho.embedded.server import Server
 from trilho.errors import ConfigurationError
@@ -91,6 +91,3 @@ class Valkey(Server):
                 answer += part
             return b"+PONG" in answer
         return False
-
-    def _password(self) -> str:
-        return generated_secret(self.data / "password")

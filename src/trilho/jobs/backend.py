@@ -7,6 +7,7 @@ from typing import Any
 import celery.exceptions
 from celery import states
 from celery.backends.base import BaseBackend
+from celery.canvas import maybe_signature
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 from psycopg.rows import dict_row
@@ -16,6 +17,7 @@ from trilho.db.transaction import Tx
 from trilho.errors import PayloadTooLarge
 from trilho.jobs import codec, store
 from trilho.jobs.attempt import RunningAttempt, running
+from trilho.jobs.enqueue import steps_of
 from trilho.jobs.job import FINISHED, RETRY, STARTED
 from trilho.jobs.outcome import Finish, retried
 from trilho.jobs.store import SQL, ChordPart, OtherResult
@@ -66,12 +68,17 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         if attempt is None:
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
             return
-        attempt.forget_what_follows()  # a result that cannot be stored, a commit that failed: links were gathered already
+        attempt.forget_what_follows()  # of a success that could not be stored or committed
         self._end(
             attempt, task_id, self.encode_result(exc, states.FAILURE), kwargs.get("state", states.FAILURE), traceback
         )
         with attempt.dispatch():
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
+
+    def _fail_chain(self, chain: Any, *args: Any, **kwargs: Any) -> None:
+        """Every single task behind a step that did not succeed, also those of its groups and chords."""
+        steps = [step for data in chain or () for step in steps_of(maybe_signature(data, app=self.app))]
+        super()._fail_chain(steps, *args, **kwargs)
 
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any

@@ -1,13 +1,13 @@
 """Enqueue: what Celery would send to a broker becomes a row, in the caller's transaction if there is one."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone, tzinfo
 from typing import Any, Protocol
 
-from celery.canvas import maybe_signature
+from celery.canvas import _chain, chord, group, maybe_signature
 from celery.utils.time import maybe_iso8601
 
 from trilho.db.pool import Database
@@ -211,23 +211,28 @@ def checked_id(job_id: Any) -> str:
     return job_id
 
 
-def held_jobs(job: NewJob, message: Message, queue_of: Any) -> list[NewJob]:
+def held_jobs(job: NewJob, message: Message, queue_of: Callable[[Any], str]) -> list[NewJob]:
     """Rows for the ids that this message hands out before their turn: later links of a chain, a chord's body."""
-    rows = []
-    for data in (*(message.embed.get("chain") or ()), *(message.embed.get("callbacks") or ())):
-        signature = maybe_signature(data)
-        job_id = signature.options.get("task_id")
-        if job_id:
-            rows.append(
-                replace(
-                    NewJob(
-                        id=checked_id(job_id), task=signature.task, queue=queue_of(signature), held=True, send=False
-                    ),
-                    root_id=job.root_id,
-                    parent_id=job.id,
-                )
-            )
-    return rows
+    later = (*(message.embed.get("chain") or ()), *(message.embed.get("callbacks") or ()))
+    rows = [held(step, queue_of) for data in later for step in steps_of(maybe_signature(data))]
+    return [replace(row, root_id=job.root_id, parent_id=job.id) for row in rows]
+
+
+def held(step: Any, queue_of: Callable[[Any], str]) -> NewJob:
+    """The row of a signature whose turn has not come."""
+    job_id = checked_id(step.options["task_id"])
+    return NewJob(id=job_id, task=step.task, queue=queue_of(step), held=True, send=False)
+
+
+def steps_of(signature: Any) -> Iterator[Any]:
+    """The single tasks of a signature whose ids a client may know: of a chord those of its body."""
+    if isinstance(signature, chord):
+        yield from steps_of(signature.body)
+    elif isinstance(signature, (group, _chain)):
+        for task in signature.tasks:
+            yield from steps_of(maybe_signature(task))
+    elif signature is not None and signature.options.get("task_id"):
+        yield signature
 
 
 EMPTY_BODY = "[[], {}, {}]"

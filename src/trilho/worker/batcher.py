@@ -72,19 +72,10 @@ class Batcher:
     # ---- taking requests
 
     def add(self, request: Any) -> None:
-        """Take a request of Celery's strategy: a wake-up, or a plain message that has to become a row first."""
-        if self.closed:
-            return
-        if not request.is_wakeup:
-            self.consumer.adopt(request)
-        elif request.direct:
-            self._wait(request, first=True)
-        else:
-            self._wait(request)
-
-    def _wait(self, request: Any, first: bool = False) -> None:
-        (self.waiting.appendleft if first else self.waiting.append)(request)
-        self.schedule()
+        """Take a request of Celery's strategy; what the dispatcher hands over goes first."""
+        if not self.closed:
+            (self.waiting.appendleft if request.direct else self.waiting.append)(request)
+            self.schedule()
 
     def schedule(self) -> None:
         """Fill the pool soon."""
@@ -110,9 +101,7 @@ class Batcher:
     def _fill(self) -> None:
         self._scheduled = False
         while self.waiting and len(self.slices) < self._processes() and self._may_start():
-            request = self.waiting.popleft()
-            if not request.revoked():
-                self._start(request)
+            self._start(self.waiting.popleft())
 
     def _may_start(self) -> bool:
         if self.closed:

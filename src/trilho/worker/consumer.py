@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import signals
-from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu import Message as BrokerMessage
@@ -19,13 +18,13 @@ from trilho.db.pool import Connection
 from trilho.dispatcher.loop import Dispatcher
 from trilho.jobs import store
 from trilho.jobs.aftermath import release
-from trilho.jobs.enqueue import EMPTY_BODY, MARK, wakeup_headers
-from trilho.jobs.job import DueJob
+from trilho.jobs.enqueue import EMPTY_BODY, wakeup_headers
+from trilho.jobs.job import DueJob, NewJob
 from trilho.log import get_logger
 from trilho.processes.lease import Lease
 from trilho.processes.store import ProcessInfo, Pulse
 from trilho.worker import child
-from trilho.worker.adoption import adopted, adopted_message
+from trilho.worker.adoption import adopted, is_wakeup
 from trilho.worker.batcher import Batcher
 from trilho.worker.clerk import Clerk
 
@@ -200,57 +199,42 @@ class JobConsumer(Consumer):  # type: ignore[misc]
     def create_task_handler(self, **options: Any) -> Any:
         """Celery's handler; also what the dispatcher's jobs go through."""
         handler = super().create_task_handler(**options)
-        known = self.strategies
 
         def handle(message: Any) -> None:
-            headers = message.headers or {}
-            if headers.get("task") in known and self.batcher.knows(headers.get("id", "")):
+            if not is_wakeup(message):
+                self.clerk.submit(self._adopt, message)
+            elif self.batcher.knows(message.headers["id"]):
                 self.batcher.pulse.dropped += 1
                 message.ack_log_error(log, self.connection_errors)
-                return
-            handler(message)
+            else:
+                handler(message)
 
         self._handle = handle
         return handle
 
-    def adopt(self, request: Any) -> None:
-        """Make the row of a plain Celery message, then treat the message as a wake-up."""
-        self.clerk.submit(self._adopt, request)
-
-    def _adopt(self, connection: Connection, request: Any) -> None:
-        job = adopted(request, self.app.conf.task_default_queue)
+    def _adopt(self, connection: Connection, message: Any) -> None:
+        """Make the row of a plain Celery message; only then is the message acknowledged."""
+        try:
+            job = adopted(message, self.app.tasks, self.app.conf.task_default_queue)
+        except (KeyError, TypeError, ValueError) as error:
+            self.call_soon(self.on_invalid_task, None, message, error)
+            return
         store.changed(connection, "adopt", rows=store.rows_json([job]))
         self.app.database.faults.hit("adopt.after")
-        self.call_soon(self._adopted, request, job.run_at is not None)
+        self.call_soon(self._adopted, message, job)
 
-    def _adopted(self, request: Any, later: bool) -> None:
-        if later:
-            state.task_ready(request)
-            request.acknowledge()
-        else:
-            self.batcher._wait(request)
-
-    def apply_eta_task(self, task: Any) -> None:
-        """A plain message for a later time waits in PostgreSQL, not here."""
-        self.batcher.add(task)
+    def _adopted(self, message: Any, job: NewJob) -> None:
+        message.ack_log_error(log, self.connection_errors)
+        if job.run_at is None and not self.batcher.knows(job.id):
+            self._handle(_message_of(job))
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """A message for a task that is not known here: its row waits for a worker that knows it."""
-        headers = message.headers or {}
-        if "id" not in headers:  # protocol 1: there is nothing that a row could be made of
-            super().on_unknown_task(body, message, exc)
-            return
-        log.warning("task.unknown", job=headers["id"], task=headers["task"])
-        self.clerk.submit(self._put_aside, message)
-
-    def _put_aside(self, connection: Connection, message: Any) -> None:
+        """A wake-up for a task that is not known here: the row waits, with the reason, for a worker that knows it."""
         headers = message.headers
-        if not headers.get(MARK):
-            job = adopted_message(message, self.app.conf.task_default_queue)
-            store.changed(connection, "adopt", rows=store.rows_json([job]))
+        log.warning("task.unknown", job=headers["id"], task=headers["task"])
         reason = f"worker {self.hostname} consumes this queue but does not know the task {headers['task']}"
-        store.changed(connection, "unknown_task", id=headers["id"], reason=reason)
-        self.call_soon(message.ack_log_error, log, self.connection_errors)
+        self.clerk.submit(store.changed, "unknown_task", id=headers["id"], reason=reason)
+        message.ack_log_error(log, self.connection_errors)
 
     # ---- a missing broker
 
@@ -334,7 +318,7 @@ def _nothing() -> None:
     """Ends a wait of the event loop."""
 
 
-def _message_of(job: DueJob) -> HandedOver:
+def _message_of(job: DueJob | NewJob) -> HandedOver:
     return HandedOver(
         body=EMPTY_BODY,
         delivery_tag=job.id,

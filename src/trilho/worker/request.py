@@ -11,8 +11,6 @@ from celery.worker.request import Request
 from kombu.utils.encoding import safe_repr
 from kombu.utils.objects import cached_property
 
-from trilho.jobs.enqueue import MARK
-
 
 class JobRequest(Request):  # type: ignore[misc]
     """What the parent knows of a job that it has been told of."""
@@ -22,21 +20,14 @@ class JobRequest(Request):  # type: ignore[misc]
         """Whether the dispatcher handed it over; otherwise the broker brought it."""
         return bool(self._request_dict.get("trilho_direct"))
 
-    @cached_property  # type: ignore[untyped-decorator]
-    def is_wakeup(self) -> bool:
-        """Whether the message only speaks of a row; otherwise it comes from a plain Celery producer."""
-        return bool(self._request_dict.get(MARK))
-
     def revoked(self) -> bool:
         """The row decides, at the claim: Celery remembers revoked ids for hours, also those that are to run again."""
-        return False if self.is_wakeup else bool(super().revoked())
+        return False
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """What `inspect` shows; the arguments are in the row, their reprs in the wake-up."""
         known: dict[str, Any] = super().info(safe)
-        if self.is_wakeup:
-            known |= {"args": self._argsrepr, "kwargs": self._kwargsrepr}
-        return known
+        return known | {"args": self._argsrepr, "kwargs": self._kwargsrepr}
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A pool process took the slice; the message is acknowledged by the batcher."""
