@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -163,10 +162,3 @@ def family(pid: int) -> list[int]:
     """A process and all its descendants."""
     root = psutil.Process(pid)
     return [pid, *(child.pid for child in root.children(recursive=True))]
-
-
-def seconds_of(action: Any) -> float:
-    """How long an action takes."""
-    begin = time.monotonic()
-    action()
-    return time.monotonic() - begin

@@ -36,9 +36,7 @@ def ps(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
 def show_logs(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Processes; all unless given.")] = None,
     tail: Annotated[int, typer.Option("--tail", min=0, help="Lines of each log.")] = 100,
-    follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on with what is added, until the stack stops.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the stack stops.")] = False,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Print the logs of the processes, each line behind the name of its process."""

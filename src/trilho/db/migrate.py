@@ -8,7 +8,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from trilho.db.pool import Connection, Database
-from trilho.db.transaction import driver_connection
+from trilho.db.sessions import driver_connection
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _LOCK = 7_406_230_571  # any number, but the same in every process

@@ -2,197 +2,18 @@
 
 import asyncio
 import threading
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
 
-from sqlalchemy import Connection as AlchemyConnection
-from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
+from trilho.db.pending import Pending, Row, Sink, write_now
 from trilho.db.pool import Connection, Database
-from trilho.db.sql import for_sqlalchemy
+from trilho.db.sessions import OneCommit, driver_connection, follow
 from trilho.errors import TransactionError
-
-Row = Any
-
-
-class Sink(Protocol):
-    """Where one kind of row goes: one statement for all rows of a transaction, one call after the commit."""
-
-    statement: str
-
-    def parameters(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """What the statement is run with."""
-        ...
-
-    def check(self, rows: Sequence[Row], returned: Sequence[Sequence[Any]]) -> None:
-        """Look at what the statement returned; an error raised here rolls the transaction back."""
-        ...
-
-    def committed(self, rows: Sequence[Row]) -> None:
-        """The rows are durable; must not block and must not raise."""
-        ...
-
-
-@dataclass
-class Pending:
-    """What one transaction has to write, in the order it came; the first `written` rows are in the database already."""
-
-    database: Database
-    rows: list[tuple[Sink, Row]] = field(default_factory=list)
-    written: int = 0
-    marks: WeakKeyDictionary[SessionTransaction, tuple[int, int]] = field(default_factory=WeakKeyDictionary)
-    last: Callable[[Connection], None] | None = None
-
-    def add(self, sink: Sink, row: Row) -> None:
-        """Keep a row for the commit."""
-        self.rows.append((sink, row))
-
-    def mark(self, savepoint: SessionTransaction) -> None:
-        """Remember what was there when a savepoint began."""
-        self.marks[savepoint] = (len(self.rows), self.written)
-
-    def roll_back(self, savepoint: SessionTransaction | None) -> None:
-        """Forget what came since a savepoint, or everything; what it wrote of earlier rows has to be written again."""
-        count, written = (0, 0) if savepoint is None else self.marks.get(savepoint, (0, 0))
-        del self.rows[count:]
-        self.written = min(self.written, written)
-
-    def take(self) -> list[tuple[Sink, Row]]:
-        """Everything, to be dealt with by the caller."""
-        rows, self.rows, self.written = self.rows, [], 0
-        return rows
-
-    def write(self, execute: Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]) -> None:
-        """Write what is not written yet, one statement for each kind of row."""
-        for sink, rows in by_sink(self.rows[self.written :]).items():
-            sink.check(rows, execute(sink.statement, sink.parameters(rows)))
-        self.written = len(self.rows)
-
-    def write_through(self, connection: Connection) -> None:
-        """Write on a psycopg connection."""
-        self.write(lambda statement, values: connection.execute(statement.encode(), values).fetchall())
-
-    def committed(self) -> None:
-        """Tell each sink what is durable now."""
-        for sink, rows in by_sink(self.take()).items():
-            sink.committed(rows)
-
-
-def by_sink(entries: Sequence[tuple[Sink, Row]]) -> dict[Sink, list[Row]]:
-    """The rows of each sink, in order."""
-    grouped: dict[Sink, list[Row]] = defaultdict(list)
-    for sink, row in entries:
-        grouped[sink].append(row)
-    return grouped
-
-
-def write_now(database: Database, entries: Sequence[tuple[Sink, Row]]) -> None:
-    """Write rows in a transaction of their own; when this returns they are durable."""
-    pending = Pending(database, list(entries))
-    faults = database.faults
-    faults.hit("enqueue.before_commit")
-    if len(by_sink(entries)) == 1:
-        # Idempotent: a second try after a lost answer finds the same rows.
-        database.run(lambda connection: pending.write_through(connection))
-    else:
-        with database.connection() as connection, connection.transaction():
-            pending.write_through(connection)
-    faults.hit("enqueue.after_commit")
-    pending.committed()
-
-
-# ---- sessions -----------------------------------------------------------------------------------------------------
-
-
-def follow(session: Session, pending: Pending) -> Pending:
-    """Let a SQLAlchemy session write `pending` with each of its commits; the same session is followed once."""
-    known = session.info.get(_INFO)
-    if isinstance(known, Pending) and known.database is pending.database:
-        return known
-    session.info[_INFO] = pending
-    event.listen(session, "before_commit", _before_commit)
-    event.listen(session, "after_commit", _after_commit)
-    event.listen(session, "after_transaction_create", _transaction_begun)
-    event.listen(session, "after_transaction_end", _transaction_ended)
-    event.listen(session, "after_soft_rollback", _rolled_back)
-    return pending
-
-
-_INFO = "trilho"
-
-
-def _pending_of(session: Session) -> Pending:
-    pending: Pending = session.info[_INFO]
-    return pending
-
-
-def _before_commit(session: Session) -> None:
-    pending = _pending_of(session)
-    # Not in a savepoint: it may still be rolled back together with one around it, and rows from before it must not.
-    if session.in_nested_transaction() or (pending.written == len(pending.rows) and pending.last is None):
-        return
-    session.flush()
-    connection = session.connection()
-    pending.write(_executor(connection))
-    if pending.last is not None:
-        pending.last(driver_connection(connection))
-    pending.database.faults.hit("enqueue.before_commit")
-
-
-def _after_commit(session: Session) -> None:
-    if not session.in_nested_transaction():
-        _pending_of(session).database.faults.hit("enqueue.after_commit")
-        _pending_of(session).committed()
-
-
-def _transaction_begun(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.nested:
-        _pending_of(session).mark(transaction)
-
-
-def _rolled_back(session: Session, transaction: SessionTransaction) -> None:
-    # A flush that fails rolls back a transaction of its own, inside the savepoint that it really undoes.
-    undone: SessionTransaction | None = transaction
-    while undone is not None and not undone.nested:
-        undone = undone.parent
-    _pending_of(session).roll_back(undone)
-
-
-def _transaction_ended(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        _pending_of(session).take()
-
-
-def _executor(connection: AlchemyConnection) -> Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]:
-    def execute(statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        return connection.execute(text(for_sqlalchemy(statement)), dict(values)).fetchall()
-
-    return execute
-
-
-def driver_connection(connection: AlchemyConnection) -> Connection:
-    """The psycopg connection under a SQLAlchemy connection."""
-    raw: Connection = connection.connection.driver_connection  # type: ignore[assignment]
-    return raw
-
-
-class _OneCommit(Session):
-    """The session of `app.transaction()`: its commit belongs to the end of the block."""
-
-    def commit(self) -> None:
-        if not self.info.get("trilho.committing"):
-            raise TransactionError("app.transaction() commits at the end of its block: leave out session.commit()")
-        super().commit()
-
-
-# ---- the ambient transaction --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -251,7 +72,7 @@ class Tx(BaseTx):
         """A SQLAlchemy session; committed when the block ends."""
         self.ensure_usable()
         if self._session is None:
-            self._session = _OneCommit(self.database.engine, expire_on_commit=False)
+            self._session = OneCommit(self.database.engine, expire_on_commit=False)
             follow(self._session, self.pending)
             if self._application_name is not None:
                 name = self._application_name.replace("'", "")
@@ -319,7 +140,7 @@ class AsyncTx(BaseTx):
         self.ensure_usable()
         if self._session is None:
             engine = self.database.async_engine
-            self._session = AsyncSession(engine, sync_session_class=_OneCommit, expire_on_commit=False)
+            self._session = AsyncSession(engine, sync_session_class=OneCommit, expire_on_commit=False)
             follow(self._session.sync_session, self.pending)
         return self._session
 

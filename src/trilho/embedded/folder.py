@@ -73,13 +73,14 @@ def _locked(descriptor: int) -> bool:
     return False
 
 
-def make_reachable(path: Path) -> None:
+def make_reachable(path: Path, ours: Path | None = None) -> None:
     """Let other users pass through (not list) the parents of `path`, which a server under another user needs.
 
-    Every folder that this opens is named in a warning.
+    Every folder that this opens is named in a warning, but for those from `ours` on downwards.
     """
     for parent in path.resolve().parents:
         mode = stat.S_IMODE(parent.stat().st_mode)
         if not mode & stat.S_IXOTH:
             parent.chmod(mode | stat.S_IXOTH)
-            log.warning("other users may pass through %s now: PostgreSQL does not run as root", parent)
+            if ours is None or not parent.is_relative_to(ours.resolve()):
+                log.warning("other users may pass through %s from now on: PostgreSQL cannot run as root", parent)

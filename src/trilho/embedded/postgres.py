@@ -74,7 +74,7 @@ class Postgres(Server):
     def _prepare(self) -> None:
         if os.geteuid() == 0:
             self._account = _system_account()
-            make_reachable(self._cluster)
+            make_reachable(self._cluster, ours=self.data.parent)
             _make_runnable(_binaries())
         if not self._cluster.exists():
             self._initialise()

@@ -2,10 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+from celery.canvas import maybe_signature
+
 from trilho.db.pool import Connection
 from trilho.errors import JobStateError, UnknownJob
-from trilho.jobs import stats, store
+from trilho.jobs import codec, stats, store
 from trilho.jobs.aftermath import cancel_waiting
+from trilho.jobs.enqueue import steps_of
 from trilho.jobs.job import Attempt, Job, JobFilter, JobPage
 from trilho.jobs.stats import QueueStats
 
@@ -37,7 +40,7 @@ class Jobs:
 
     def retry(self, job_id: str) -> Job:
         """Run a FAILURE or REVOKED job again, with a fresh budget of retries; raises UnknownJob, JobStateError."""
-        if not self._app.database.run(store.changed, "run_again", id=job_id):
+        if not self._app.database.run(_run_again, self._app, job_id):
             raise JobStateError(job_id, self.get(job_id).state, "retry")
         return self.get(job_id)
 
@@ -63,3 +66,13 @@ class Jobs:
 
 def _cancel_waiting(connection: Connection, app: "Trilho", job_id: str) -> bool:
     return cancel_waiting(app, connection, job_id)
+
+
+def _run_again(connection: Connection, app: "Trilho", job_id: str) -> bool:
+    with connection.transaction():
+        found, canvas = store.run_again(connection, job_id)
+        chain = (codec.loads(canvas) or {}).get("chain") or ()
+        ids = [step.options["task_id"] for data in chain for step in steps_of(maybe_signature(data, app=app))]
+        if ids:
+            store.changed(connection, "hold_again", ids=ids)
+    return found

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from celery.canvas import _chain, chord, group, maybe_signature
 from celery.utils.time import maybe_iso8601
 
+from trilho.db.pending import write_now
 from trilho.db.pool import Database
-from trilho.db.transaction import ambient, write_now
+from trilho.db.transaction import ambient
 from trilho.errors import DuplicateJob, TransactionError
 from trilho.jobs import codec
 from trilho.jobs.attempt import running

@@ -165,7 +165,17 @@ UPDATE trilho.jobs SET
     expires_at = NULL, result = NULL, error = NULL, traceback = NULL, progress = NULL, children = NULL,
     cancel_requested_at = NULL, claim_token = NULL, worker = NULL
 WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown'
-RETURNING id;
+RETURNING id, canvas;
+
+-- name: hold_again
+-- FAILURE | REVOKED -> PENDING and held: later links that ended only because a step before them did, which runs again.
+UPDATE trilho.jobs SET
+    state = 'PENDING', held = true, finished_at = NULL, result = NULL, error = NULL, traceback = NULL
+WHERE id IN (
+    SELECT j.id FROM trilho.jobs j
+    WHERE j.id = ANY(%(ids)s) AND j.state IN ('FAILURE', 'REVOKED') AND j.attempt = 0
+      AND NOT EXISTS (SELECT 1 FROM trilho.job_attempts a WHERE a.job_id = j.id)
+    ORDER BY j.id FOR UPDATE);
 
 -- name: unknown_task
 -- A worker without this task got the wake-up: the row waits, with the reason, for one that has it.

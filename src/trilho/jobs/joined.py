@@ -6,7 +6,9 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from trilho.db.transaction import BaseTx, Pending, follow, installed
+from trilho.db.pending import Pending
+from trilho.db.sessions import follow
+from trilho.db.transaction import BaseTx, installed
 from trilho.jobs.result import Result
 from trilho.jobs.task import Task
 

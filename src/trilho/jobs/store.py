@@ -1,8 +1,8 @@
 """The verbs on the job tables. Each takes a connection and a list, and is one statement of `jobs.sql`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
@@ -73,11 +73,26 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> set[str]:
     again = sorted((o for o in outcomes if isinstance(o, Reschedule)), key=lambda o: o.id)
     rows: list[tuple[Any, ...]] = []
     if ended:
-        rows += connection.execute(SQL["finish"], {"rows": rows_json(ended)}).fetchall()
+        text = rows_json([storable(outcome) for outcome in ended])
+        rows += connection.execute(SQL["finish"], {"rows": text}).fetchall()
     if again:
-        text = rows_json([_reschedule_row(outcome) for outcome in again])
+        text = rows_json([_reschedule_row(storable(outcome)) for outcome in again])
         rows += connection.execute(SQL["reschedule"], {"rows": text}).fetchall()
     return {row[0] for row in rows}
+
+
+Ended = TypeVar("Ended", Finish, Reschedule, OtherResult)
+
+
+def storable(outcome: Ended) -> Ended:
+    """The outcome, whatever text an exception brought: PostgreSQL keeps no NUL and no half of a surrogate pair."""
+    if outcome.error is None and outcome.traceback is None:
+        return outcome
+    return replace(outcome, error=_clean(outcome.error), traceback=_clean(outcome.traceback))
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
 
 
 _REPLACED = ("task", "queue", "priority", "args", "kwargs", "canvas", "headers", "retries", "expires_at")
@@ -101,7 +116,7 @@ def already_settled(connection: Connection, outcomes: Sequence[Outcome]) -> set[
 def store_others(connection: Connection, results: Sequence[OtherResult]) -> None:
     """End waiting jobs that are not running."""
     last = {result.id: result for result in results}
-    text = rows_json([last[key] for key in sorted(last)])
+    text = rows_json([storable(last[key]) for key in sorted(last)])
     connection.execute(SQL["store_other"], {"rows": text})
 
 
@@ -160,6 +175,12 @@ def attempts(connection: Connection, job_id: str) -> list[Attempt]:
     """What became of each attempt that was not a plain success."""
     with connection.cursor(row_factory=class_row(Attempt)) as cursor:
         return cursor.execute(SQL["attempts"], {"id": job_id}).fetchall()
+
+
+def run_again(connection: Connection, job_id: str) -> tuple[bool, str | None]:
+    """FAILURE | REVOKED -> PENDING; whether it was one of them, and what hangs on the job."""
+    row = connection.execute(SQL["run_again"], {"id": job_id}).fetchone()
+    return row is not None, row and row[1]
 
 
 def changed(connection: Connection, query: str, /, **values: Any) -> bool:

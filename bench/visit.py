@@ -1,0 +1,92 @@
+"""One visit to one stack: every figure of one round, on empty queues and tables."""
+
+from dataclasses import dataclass
+
+from bench import cpu
+from bench.apps import Place
+from bench.ends import Ends, ends_of
+from bench.figures import quantile
+from bench.remote import RemoteCaller
+from bench.stand import Stand, clear
+from bench.worker import Worker
+
+MANY = 4
+"""Batches are so much faster than single calls that they need more jobs to be measured."""
+WARM_UP = 50
+LEAST = 1e-6
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much of everything."""
+
+    rounds: int
+    jobs: int
+
+    @property
+    def awaited(self) -> int:
+        """Jobs whose results are waited for, one after the other."""
+        return max(10, self.jobs // 10)
+
+
+def visit(stand: Stand, place: Place, load: Load) -> dict[str, float]:
+    """Measure a stack once; CPU times have keys like `delay/postgres`, in µs per job."""
+    with RemoteCaller(place) as caller:
+        caller("warm_up")
+        clear(place)
+        figures = enqueue(stand, caller, load)
+        clear(place)
+        with Worker(place) as worker:
+            figures |= drain(stand, place, caller, worker, load)
+            waited = caller("awaited", load.awaited)
+        clear(place)
+    return figures | {"p50": 1000 * quantile(waited, 0.5), "p90": 1000 * quantile(waited, 0.9)}
+
+
+def enqueue(stand: Stand, caller: RemoteCaller, load: Load) -> dict[str, float]:
+    """Jobs per second, while no worker runs. Inside a transaction, what it costs without jobs is taken off."""
+    jobs = load.jobs
+    before = {"caller": caller("cpu")} | cpu.server_seconds(stand)
+    figures = {"delay": jobs / caller("alone", jobs)}
+    after = {"caller": caller("cpu")} | cpu.server_seconds(stand)
+    empty = caller("transactions", jobs, 0)
+    ones = caller("transactions", jobs, 1)
+    twenties = caller("transactions", jobs // 20, 20)
+    figures |= {
+        "request": jobs / ones,
+        "delay_in_1": jobs / max(LEAST, ones - empty),
+        "delay_in_20": jobs // 20 * 20 / max(LEAST, twenties - empty * (jobs // 20) / jobs),
+        "many": MANY * jobs / caller("many", MANY * jobs),
+    }
+    return figures | {f"delay/{group}": value for group, value in cpu.per_job(before, after, jobs).items()}
+
+
+def drain(stand: Stand, place: Place, caller: RemoteCaller, worker: Worker, load: Load) -> dict[str, float]:
+    """Jobs per second of a warm worker that is held until the backlog is complete."""
+    ends = ends_of(place)
+    fill(caller, ends, WARM_UP)
+    work_off(caller, ends, WARM_UP)
+    fill(caller, ends, load.jobs)
+    before = cpu.worker_seconds(worker) | cpu.server_seconds(stand)
+    rate = work_off(caller, ends, load.jobs)
+    after = cpu.worker_seconds(worker) | cpu.server_seconds(stand)
+    fill(caller, ends, load.jobs)
+    caller("task_events", True)
+    rate_with_events = work_off(caller, ends, load.jobs)
+    caller("task_events", False)
+    groups = {f"drain/{group}": value for group, value in cpu.per_job(before, after, load.jobs).items()}
+    return {"drain": rate, "drain_events": rate_with_events} | groups
+
+
+def fill(caller: RemoteCaller, ends: Ends, jobs: int) -> None:
+    """Hold the worker and enqueue a backlog."""
+    caller("consume", False)
+    ends.begin()
+    caller("many", jobs)
+
+
+def work_off(caller: RemoteCaller, ends: Ends, jobs: int) -> float:
+    """Let the worker go; the jobs per second that it did."""
+    caller("consume", True)
+    ends.wait(jobs)
+    return ends.rate(jobs)

@@ -1,0 +1,99 @@
+"""What a transaction will write at its end: rows are kept until just before the commit, or dropped."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.orm import SessionTransaction
+
+from trilho.db.pool import Connection, Database
+
+Row = Any
+
+
+class Sink(Protocol):
+    """Where one kind of row goes: one statement for all rows of a transaction, one call after the commit."""
+
+    statement: str
+
+    def parameters(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """What the statement is run with."""
+        ...
+
+    def check(self, rows: Sequence[Row], returned: Sequence[Sequence[Any]]) -> None:
+        """Look at what the statement returned; an error raised here rolls the transaction back."""
+        ...
+
+    def committed(self, rows: Sequence[Row]) -> None:
+        """The rows are durable; must not block and must not raise."""
+        ...
+
+
+@dataclass
+class Pending:
+    """What one transaction has to write, in the order it came; the first `written` rows are in the database already."""
+
+    database: Database
+    rows: list[tuple[Sink, Row]] = field(default_factory=list)
+    written: int = 0
+    marks: WeakKeyDictionary[SessionTransaction, tuple[int, int]] = field(default_factory=WeakKeyDictionary)
+    last: Callable[[Connection], None] | None = None
+
+    def add(self, sink: Sink, row: Row) -> None:
+        """Keep a row for the commit."""
+        self.rows.append((sink, row))
+
+    def mark(self, savepoint: SessionTransaction) -> None:
+        """Remember what was there when a savepoint began."""
+        self.marks[savepoint] = (len(self.rows), self.written)
+
+    def roll_back(self, savepoint: SessionTransaction | None) -> None:
+        """Forget what came since a savepoint, or everything; what it wrote of earlier rows has to be written again."""
+        count, written = (0, 0) if savepoint is None else self.marks.get(savepoint, (0, 0))
+        del self.rows[count:]
+        self.written = min(self.written, written)
+
+    def take(self) -> list[tuple[Sink, Row]]:
+        """Everything, to be dealt with by the caller."""
+        rows, self.rows, self.written = self.rows, [], 0
+        return rows
+
+    def write(self, execute: Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]) -> None:
+        """Write what is not written yet, one statement for each kind of row."""
+        for sink, rows in by_sink(self.rows[self.written :]).items():
+            sink.check(rows, execute(sink.statement, sink.parameters(rows)))
+        self.written = len(self.rows)
+
+    def write_through(self, connection: Connection) -> None:
+        """Write on a psycopg connection."""
+        self.write(lambda statement, values: connection.execute(statement.encode(), values).fetchall())
+
+    def committed(self) -> None:
+        """Tell each sink what is durable now."""
+        for sink, rows in by_sink(self.take()).items():
+            sink.committed(rows)
+
+
+def by_sink(entries: Sequence[tuple[Sink, Row]]) -> dict[Sink, list[Row]]:
+    """The rows of each sink, in order."""
+    grouped: dict[Sink, list[Row]] = defaultdict(list)
+    for sink, row in entries:
+        grouped[sink].append(row)
+    return grouped
+
+
+def write_now(database: Database, entries: Sequence[tuple[Sink, Row]]) -> None:
+    """Write rows in a transaction of their own; when this returns they are durable."""
+    pending = Pending(database, list(entries))
+    faults = database.faults
+    faults.hit("enqueue.before_commit")
+    if len(by_sink(entries)) == 1:
+        # Idempotent: a second try after a lost answer finds the same rows.
+        database.run(lambda connection: pending.write_through(connection))
+    else:
+        with database.connection() as connection, connection.transaction():
+            pending.write_through(connection)
+    faults.hit("enqueue.after_commit")
+    pending.committed()
