@@ -59,7 +59,8 @@ class Chaos:
         self._valkey = valkey
         self._chance = random.Random(SEED)
         self.log: list[str] = []
-        self.actions: list[Callable[[], None]] = [
+        self._bag: list[Callable[[], None]] = []
+        self._actions: list[Callable[[], None]] = [
             self.kill_worker,
             self.kill_child,
             self.freeze_worker,
@@ -73,10 +74,16 @@ class Chaos:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             time.sleep(self._chance.uniform(2, 4))
-            action = self._chance.choice(self.actions)
+            action = self._next()
             self.log.append(action.__name__)
             action()
             self.replace_the_dead()
+
+    def _next(self) -> Callable[[], None]:
+        """Each of them once, in random order, then again."""
+        if not self._bag:
+            self._bag = self._chance.sample(self._actions, len(self._actions))
+        return self._bag.pop()
 
     def any_worker(self) -> Worker:
         return self._lab.workers[self._chance.choice(WORKERS)]

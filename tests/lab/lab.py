@@ -26,6 +26,7 @@ SETTINGS = {
 }
 RECOVERY = 2 * LEASE + 6.0
 """Seconds within which a lost job must run again: a lease, the dispatcher's look, and a loaded machine."""
+WITHOUT_SUCCESS = "SELECT id, task, state, attempt, error FROM trilho.jobs WHERE state IN ('FAILURE', 'REVOKED') LIMIT 5"
 
 
 @dataclass
@@ -106,8 +107,14 @@ class Lab:
         eventually(lambda: len(self.ledger.entries(key, "began")), lambda n: n >= times, timeout=timeout)
 
     def all_succeed(self, count: int, *, timeout: float = 30.0) -> None:
-        """Wait until there are exactly so many jobs and all are SUCCESS."""
-        eventually(self.states, lambda states: states == {"SUCCESS": count}, timeout=timeout, every=0.2)
+        """Wait until there are exactly so many jobs and all are SUCCESS; a failure ends the wait."""
+
+        def done(states: Counter[str]) -> bool:
+            failed = self.query(WITHOUT_SUCCESS) if states["FAILURE"] + states["REVOKED"] else []
+            assert not failed, f"{states}: {failed}"
+            return states == {"SUCCESS": count}
+
+        eventually(self.states, done, timeout=timeout, every=0.2)
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of the application's database."""

@@ -13,6 +13,7 @@ from celery import signals
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu import Message as BrokerMessage
+from kombu.transport import redis
 
 from trilho.db.pool import Connection
 from trilho.dispatcher.loop import Dispatcher
@@ -26,6 +27,7 @@ from trilho.processes.store import ProcessInfo, Pulse
 from trilho.worker import child
 from trilho.worker.adoption import adopted, is_wakeup
 from trilho.worker.batcher import Batcher
+from trilho.worker.channel import Transport
 from trilho.worker.clerk import Clerk
 
 if TYPE_CHECKING:
@@ -236,7 +238,14 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         self.clerk.submit(store.changed, "unknown_task", id=headers["id"], reason=reason)
         message.ack_log_error(log, self.connection_errors)
 
-    # ---- a missing broker
+    # ---- the broker
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        """Celery's connection; on Redis with a channel that keeps no books about wake-ups."""
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        if connection.get_transport_cls() is redis.Transport:
+            connection.transport_cls = Transport
+        return self.ensure_connected(connection)
 
     def on_close(self) -> None:
         """The broker is gone. What was received stays good, for the truth is in the rows."""

@@ -1,0 +1,60 @@
+"""What a table was measured on; no names of hosts or people."""
+
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+
+import psutil
+import psycopg
+import redis
+
+from bench.stand import Stand
+
+LIBRARIES = ("trilho", "celery", "kombu", "redis", "psycopg", "SQLAlchemy")
+
+
+def describe(stand: Stand) -> list[str]:
+    """Lines for the head of a table."""
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return [
+        f"{datetime.now(timezone.utc):%Y-%m-%d}: {_processor()}, {psutil.virtual_memory().total / 2**30:.0f} GiB RAM, "
+        f"{platform.system()} {platform.release()} ({platform.machine()}), load when it began: {load}",
+        f"Python {platform.python_version()}; {'; '.join(f'{name} {version(name)}' for name in LIBRARIES)}; "
+        f"PostgreSQL {_postgres(stand)}; Valkey {_valkey(stand)}",
+    ]
+
+
+def _processor() -> str:
+    usable = len(os.sched_getaffinity(0))
+    return f"{usable} cores ({_model()})"
+
+
+def _model() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _postgres(stand: Stand) -> str:
+    with psycopg.connect(stand.postgres.url()) as connection:
+        row = connection.execute("SELECT split_part(current_setting('server_version'), ' ', 1)").fetchone()
+    assert row is not None
+    flush = _flush_milliseconds(stand)
+    return f"{row[0]} (fsync on, a commit alone takes {flush:.2f} ms)"
+
+
+def _flush_milliseconds(stand: Stand) -> float:
+    """What a commit costs on this disk: the floor under everything durable."""
+    with psycopg.connect(stand.postgres.url("bench"), autocommit=True) as connection:
+        explained = []
+        for _ in range(200):
+            begun = datetime.now(timezone.utc)
+            connection.execute("INSERT INTO orders (name) VALUES ('floor')")
+            explained.append((datetime.now(timezone.utc) - begun).total_seconds())
+    return 1000 * sorted(explained)[100]
+
+
+def _valkey(stand: Stand) -> str:
+    with redis.Redis.from_url(stand.valkey.url()) as client:
+        return str(client.info("server")["valkey_version"])
