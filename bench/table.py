@@ -1,6 +1,6 @@
 """The figures as markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bench.apps import STACKS
 from bench.counting import Counts
@@ -25,7 +25,8 @@ def _compared(measure: Measure, rounds: Rounds) -> Sequence[str]:
     if asked and not measure.reached(ratio.median):
         asked += ", **missed**"
     title = f"{measure.title} [{measure.unit}{', less is better' if measure.better == 'less' else ''}]"
-    return (title, _spread(celery, number), _spread(trilho, number), f"**{ratio.median:.2f}×** {_range(ratio, factor)}", asked)
+    compared = f"**{factor(ratio.median)}×** {_range(ratio, factor)}"
+    return (title, _spread(celery, number), _spread(trilho, number), compared, asked)
 
 
 def processor_time(rounds: Rounds) -> list[str]:
@@ -75,5 +76,9 @@ def factor(value: float) -> str:
     return f"{value:.2f}"
 
 
-def _spread(summary: Summary, show: "Show") -> str:
+def _spread(summary: Summary, show: Callable[[float], str]) -> str:
     return f"{show(summary.median)} {_range(summary, show)}"
+
+
+def _range(summary: Summary, show: Callable[[float], str]) -> str:
+    return f"({show(summary.least)}–{show(summary.greatest)})"

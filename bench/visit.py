@@ -1,5 +1,6 @@
 """One visit to one stack: every figure of one round, on empty queues and tables."""
 
+import time
 from dataclasses import dataclass
 
 from bench import cpu
@@ -14,6 +15,8 @@ MANY = 4
 """Batches are so much faster than single calls that they need more jobs to be measured."""
 WARM_UP = 50
 LEAST = 1e-6
+LAST_POLL = 1.5
+"""Seconds after which a held worker has no BRPOP under way any more, which would still take a message."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def drain(stand: Stand, place: Place, caller: RemoteCaller, worker: Worker, load
 def fill(caller: RemoteCaller, ends: Ends, jobs: int) -> None:
     """Hold the worker and enqueue a backlog."""
     caller("consume", False)
+    time.sleep(LAST_POLL)
     ends.begin()
     caller("many", jobs)
 

@@ -19,7 +19,6 @@ from trilho.embedded.ports import free_port
 
 APPLICATION = """
 import subprocess
-import time
 from trilho import Trilho
 
 app = Trilho("shop")
@@ -58,7 +57,7 @@ class Project:
     @classmethod
     def create(cls, folder: Path) -> "Project":
         """Write the application's files."""
-        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)  # as people's folders are; a stricter one is opened with a warning
         (folder / "shop.py").write_text(APPLICATION)
         (folder / "web.py").write_text(WEB)
         return cls(folder)

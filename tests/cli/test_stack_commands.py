@@ -135,6 +135,25 @@ def test_scale_starts_and_stops_workers(stack: Stack) -> None:
     up.wait_for("worker-4 has stopped")
 
 
+def test_a_dispatcher_alone_joins_the_stack_and_ends_on_sigterm(stack: Stack) -> None:
+    project, _ = stack
+    dispatcher = subprocess.Popen(
+        [sys.executable, "-m", "trilho.cli", "dispatcher"],
+        cwd=project.folder,
+        env=project.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    with psycopg.connect(exported(project)["TRILHO_DATABASE_URL"], autocommit=True) as connection:
+        query = "SELECT state FROM trilho.processes WHERE kind = 'dispatcher' AND pid = %s"
+
+        def states() -> list[tuple[str]]:
+            return connection.execute(query, (dispatcher.pid,)).fetchall()
+
+        eventually(states, lambda found: found == [("running",)], timeout=30)
+        dispatcher.terminate()
+        assert dispatcher.wait(20) == 0
+
+
 def test_call_waits_for_the_result(stack: Stack) -> None:
     project, _ = stack
     done = project.trilho("call", "shop.add", "--args", "[2, 3]", "--wait")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -143,7 +144,7 @@ def _parsed(option: str, text: str, kind: type) -> Any:
 
 
 def _attempt_line(attempt: Attempt) -> str:
-    return f"attempt {attempt.number}: {attempt.state} at {attempt.finished_at} on {attempt.worker}: {attempt.error}"
+    return f"attempt {attempt.number}: {attempt.state} at {_text(attempt.finished_at)} on {attempt.worker}: {attempt.error}"
 
 
 def _short(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -152,4 +153,6 @@ def _short(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S %Z}"
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

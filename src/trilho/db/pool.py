@@ -11,12 +11,14 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from trilho.errors import ConfigurationError
 from trilho.faults import Faults, parse
 from trilho.settings import Settings
 
@@ -96,11 +98,20 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A pooled connection in autocommit mode; raises `psycopg.OperationalError` when none can be had."""
+        """A pooled connection in autocommit mode.
+
+        Raises `psycopg.OperationalError` when none can be had, ConfigurationError when the schema is not there.
+        """
         pool = self.pool
         connection = pool.getconn()
         try:
             yield connection
+        except (UndefinedTable, UndefinedColumn) as error:
+            if "trilho." not in str(error):
+                raise
+            raise ConfigurationError(
+                "the database has no `trilho` schema of this version: run `trilho migrate`"
+            ) from error
         finally:
             pool.putconn(connection)
 

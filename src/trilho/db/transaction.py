@@ -91,8 +91,13 @@ class Tx(BaseTx):
     def add(self, sink: Sink, row: Row) -> None:
         """Enqueue a row with this transaction."""
         super().add(sink, row)
-        if self._immediate:
+        if not self._immediate:
+            return
+        try:
             self.pending.write_through(self.connection)
+        except BaseException:
+            self.pending.rows.pop()  # the caller has been told: it must not be tried again at the commit
+            raise
 
     @contextmanager
     def savepoint(self) -> Iterator["Tx"]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = get_logger("trilho.dispatcher")
 
 DUTY_LEASE = 5.0
+AWAY = 0.5  # seconds between two attempts to reach PostgreSQL
 
 
 class Identity(Protocol):
@@ -128,6 +129,7 @@ class Dispatcher:
                 if connection is not None:
                     connection.close()
                 connection = None
+                self._stopping.wait(AWAY)
             self._poked.wait(self._pause())
         if connection is not None:
             connection.close()

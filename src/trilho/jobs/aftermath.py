@@ -25,9 +25,9 @@ def crash(death: Death, limit: int, in_body: Callable[[Claimed], bool]) -> Verdi
     )
 
 
-def release(reason: str) -> Verdict:
-    """Give jobs back without counting anything."""
-    return lambda job: released(job.id, job.claim_token, reason)
+def release(reason: str, delay: float = 0.0) -> Verdict:
+    """Give jobs back without counting anything, to run again after `delay` seconds."""
+    return lambda job: released(job.id, job.claim_token, reason, delay)
 
 
 def revoke(reason: str) -> Verdict:

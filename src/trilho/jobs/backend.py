@@ -118,8 +118,11 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
             self.app.database.run(store.store_others, [other])
 
     def _text(self, task_id: str, result: Any, state: str) -> str:
+        encoded = self.encode_result(result, state)
         try:
-            text = codec.dumps(self.encode_result(result, state))
+            text = codec.dumps(encoded)
+            if state in states.EXCEPTION_STATES and len(text) > codec.MAX_ERROR:
+                text = codec.dumps(encoded | {"exc_message": [codec.shortened(error_text(result) or "")]})
             codec.ensure_fits(f"the result of job {task_id}", len(text), self.app.settings.max_payload)
         except (TypeError, ValueError, RecursionError) as error:
             reason = (

@@ -63,6 +63,16 @@ def _culprit(task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str |
     return None
 
 
+MAX_ERROR = 100_000
+"""Characters that are kept of the text of an exception or a traceback."""
+
+
+def shortened(text: str) -> str:
+    """The beginning and the end of a text that is too long."""
+    half = MAX_ERROR // 2
+    return text if len(text) <= MAX_ERROR else f"{text[:half]} … {text[-half:]}"
+
+
 Decoder = Callable[[Sequence[Any], Mapping[str, Any]], tuple[list[Any], dict[str, Any]]]
 
 

@@ -41,3 +41,13 @@ def _revoke(app: "Trilho", attempt: RunningAttempt, request: Context, error: Tas
     with entered(attempt), attempt.dispatch():
         app.backend.mark_as_revoked(attempt.job.id, str(error), request=request)
         app.backend._fail_chain(request.chain, error, state=REVOKED)
+
+
+def stop_here(app: "Trilho", attempt: RunningAttempt) -> None:
+    """The body raised Ignore: nothing can follow it, and nobody shall wait for what would have."""
+    request = Context(request_of(attempt.job, attempt.worker_name))
+    error = TaskRevokedError(f"job {attempt.job.id} raised Ignore")
+    with entered(attempt), attempt.dispatch():
+        app.backend._fail_chain(request.chain, error, state=REVOKED)
+        if request.chord:
+            app.backend.on_chord_part_return(request, REVOKED, error)

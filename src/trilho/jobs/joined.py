@@ -1,5 +1,6 @@
 """Enqueue with a session or connection that the project has opened itself."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import psycopg
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from trilho.db.pending import Pending
 from trilho.db.sessions import follow
 from trilho.db.transaction import BaseTx, installed
+from trilho.jobs.job import NewJob
 from trilho.jobs.result import Result
 from trilho.jobs.task import Task
 
@@ -25,16 +27,21 @@ class JoinedTx(BaseTx):
     def __init__(self, app: "Trilho", connection: Any) -> None:
         super().__init__(app.database)
         self._raw = connection if isinstance(connection, psycopg.Connection) else None
-        if self._raw is None:
-            self.pending = follow(session_of(connection), Pending(app.database))
+        self._session = None if self._raw is not None else session_of(connection)
+        if self._session is not None:
+            self.pending = follow(self._session, Pending(app.database))
 
     def add(self, sink: Any, row: Any) -> None:
         """Keep the row for the session's commit, or insert it at once on a psycopg connection.
 
         Nobody tells us when a psycopg connection commits, so the dispatcher finds the job at its next look.
         """
-        super().add(sink, row)
-        if self._raw is not None:
+        if self._session is not None:
+            if not self._session.in_transaction():
+                self._session.begin()  # a rollback before the first statement has to be seen
+            super().add(sink, row)
+        elif self._raw is not None:
+            super().add(sink, replace(row, send=False) if isinstance(row, NewJob) else row)
             self.pending.write_through(self._raw)
 
 

@@ -10,13 +10,14 @@ from celery import current_app
 from celery.app.task import Context
 from celery.app.trace import TraceInfo
 from celery.exceptions import Reject
+from celery.states import IGNORED, REJECTED
 
 from trilho.db.pool import LOST, Connection
 from trilho.db.transaction import Tx
 from trilho.errors import ClaimLost
 from trilho.jobs import store
 from trilho.jobs.attempt import RunningAttempt, entered
-from trilho.jobs.consequences import fail, with_consequences
+from trilho.jobs.consequences import fail, stop_here, with_consequences
 from trilho.jobs.job import FAILURE, RETRY, REVOKED, SUCCESS, Claimed
 from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, rejected, released, replaced, retried
 from trilho.jobs.progress import ProgressWriter
@@ -158,6 +159,8 @@ class Runner:
         outcome = outcome_of(attempt, info.state if info is not None else SUCCESS, info and info.retval)
         if isinstance(outcome, Finish) and outcome.state == FAILURE and attempt.outcome is None:
             outcome = with_consequences(self.app, attempt, outcome)
+        elif info is not None and info.state == IGNORED and attempt.next_run is None:
+            stop_here(self.app, attempt)
         attempt.outcome = outcome
 
     def _keep_progress(self, attempt: RunningAttempt) -> None:
@@ -245,13 +248,13 @@ def outcome_of(attempt: RunningAttempt, state: str, raised: Any) -> Outcome | No
     if attempt.committed:
         return known
     if attempt.next_run is not None:
-        if state == "IGNORED":
+        if state == IGNORED:
             return replaced(token, attempt.next_run)
         return retried(token, attempt.next_run, known if isinstance(known, Finish) and known.state == RETRY else None)
-    if state == "REJECTED":
+    if state == REJECTED:
         return rejected(job_id, token, getattr(raised, "reason", raised), getattr(raised, "requeue", False))
     if known is None:
-        ended_well = state in ("IGNORED", SUCCESS)
+        ended_well = state in (IGNORED, SUCCESS)
         known = Finish(job_id, token, SUCCESS) if ended_well else Finish(job_id, token, FAILURE, error=repr(raised))
     return known
 

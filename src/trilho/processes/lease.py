@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import psycopg
 import uuid_utils.compat as uuid_utils
 
 from trilho.db.pool import LOST, Connection, Database
@@ -66,7 +67,7 @@ class Lease:
             try:
                 connection = connection or self.database.open_connection()
                 self._renew(connection)
-            except LOST as error:
+            except psycopg.Error as error:  # also a schema that is not there yet: the next try may find it
                 log.warning("lease.not_renewed", error=str(error).strip())
                 _close(connection)
                 connection = None

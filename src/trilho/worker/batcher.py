@@ -19,6 +19,7 @@ from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
 from trilho.db.pool import LOST, Connection
+from trilho.errors import ClaimLost
 from trilho.jobs import aftermath
 from trilho.jobs.aftermath import Verdict
 from trilho.jobs.outcome import Death
@@ -227,12 +228,12 @@ class Batcher:
             return aftermath.release(f"its worker ended it: {under_way.ending}")
         if isinstance(error, TimeLimitExceeded):
             return aftermath.time_out(error.args[0] if error.args else None)
-        if isinstance(error, (WorkerLostError, SystemExit)):
-            running = shared.read(order.slot) - BODY
-            limit = self.consumer.app.settings.max_crashes
-            death = Death(f"{error}")
-            return aftermath.crash(death, limit, lambda job: running >= 0 and order.ids[running] == job.id)
-        return aftermath.release(f"the slice failed: {error!r}")
+        if isinstance(error, (ClaimLost, *LOST)):
+            return aftermath.release(f"the slice failed: {error!r}", delay=1.0)
+        # Anything else counts as a crash, so that what can never run comes to an end.
+        running = shared.read(order.slot) - BODY
+        limit = self.consumer.app.settings.max_crashes
+        return aftermath.crash(Death(f"{error}"), limit, lambda job: running >= 0 and order.ids[running] == job.id)
 
     # ---- ending bodies
 

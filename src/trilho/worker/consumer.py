@@ -244,7 +244,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """Celery's connection; on Redis with a channel that keeps no books about wake-ups."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         if connection.get_transport_cls() is redis.Transport:
-            connection.transport_cls = Transport
+            connection._transport = Transport(client=connection)
         return self.ensure_connected(connection)
 
     def on_close(self) -> None:
