@@ -1,0 +1,1 @@
+"""Benchmarks beside other libraries, and the proof: the same faults on Celery and on Trilho."""

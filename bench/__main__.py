@@ -16,7 +16,7 @@ from bench.stand import Stand, stand
 from bench.visit import Load, visit
 
 RESULTS = Path(__file__).with_name("results.md")
-QUICK = Load(rounds=2, jobs=200)
+QUICK = Load(rounds=1, jobs=300)
 
 HOW = """\
 Both stacks use the same PostgreSQL and Valkey and the same command line: one worker, prefork, two processes, log level

@@ -37,6 +37,7 @@ class Caller(ABC):
     def _enqueue_many(self, items: list[tuple[Any, ...]]) -> None:
         """All at once, as far as the library can."""
 
+    @abstractmethod
     def _settle(self) -> None:
         """Wait for what still goes out in the background: it belongs to the price."""
 
@@ -61,7 +62,7 @@ class Caller(ABC):
 
     def awaited(self, count: int) -> list[float]:
         """Seconds from each `.delay()` to its `.get()`, while nothing else goes on."""
-        return [self._timed(lambda: self._task.delay(*arguments(number)).get(timeout=60)) for number in range(count)]
+        return [self._timed(self._one_result) for _ in range(count)]
 
     def consume(self, on: bool) -> None:
         """Let the worker take jobs, or hold it."""
@@ -77,6 +78,9 @@ class Caller(ABC):
     def cpu(self) -> float:
         """Seconds of CPU time that this process has used so far."""
         return time.process_time()
+
+    def _one_result(self) -> None:
+        self._task.delay(*arguments(0)).get(timeout=60)
 
     def _timed(self, action: Callable[[], object]) -> float:
         begun = time.perf_counter()
@@ -110,6 +114,9 @@ class CeleryCaller(Caller):
         with self._app.producer_or_acquire() as producer:
             for item in items:
                 self._task.apply_async(item, producer=producer)
+
+    def _settle(self) -> None:
+        """Nothing: a message is out when `.delay()` returns."""
 
 
 class TrilhoCaller(Caller):

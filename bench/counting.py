@@ -1,4 +1,4 @@
-"""Round trips and commits per job, counted and not timed: a pass of its own, through proxies that would slow the others.
+"""Round trips and commits per job: a pass of its own, for the proxies that count would slow what is timed.
 
 A round trip is a client that speaks to a server after the server has spoken. A commit is a transaction id that
 PostgreSQL has given out: only those that write get one. What an idle worker does in the same time is taken off.
@@ -6,8 +6,9 @@ PostgreSQL has given out: only those that write get one. What an idle worker doe
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import psycopg
 
@@ -20,7 +21,7 @@ from bench.wire import Wire
 from bench.worker import Worker
 
 JOBS = 200
-IDLE_SECONDS = 3.0
+IDLE_SECONDS = 2.0
 
 NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
@@ -90,12 +91,12 @@ def _enqueue(place: Place, context: ExitStack) -> Iterator[tuple[str, Count]]:
     counter = Counter(place, context)
     with RemoteCaller(counter.place) as caller:
         caller("warm_up")
-        yield "`.delay()` with its own commit", counter.of(lambda: caller("alone", JOBS)).times(1 / JOBS)
-        empty = counter.of(lambda: caller("transactions", JOBS, 0)).times(1 / JOBS)
+        yield "`.delay()` with its own commit", counter.of(partial(caller, "alone", JOBS)).times(1 / JOBS)
+        empty = counter.of(partial(caller, "transactions", JOBS, 0)).times(1 / JOBS)
         for size in (1, 20):
-            full = counter.of(lambda: caller("transactions", JOBS // size, size)).times(size / JOBS)
+            full = counter.of(partial(caller, "transactions", JOBS // size, size)).times(size / JOBS)
             yield f"`.delay()` inside the caller's transaction, {size} in each", (full - empty).times(1 / size)
-        yield "`enqueue_many`", counter.of(lambda: caller("many", JOBS)).times(1 / JOBS)
+        yield "`enqueue_many`", counter.of(partial(caller, "many", JOBS)).times(1 / JOBS)
 
 
 def _drain(place: Place, context: ExitStack) -> Count:

@@ -18,7 +18,8 @@ GROUPS = {
 
 def server_seconds(stand: Stand) -> dict[str, float]:
     """CPU seconds that our own servers have used so far; PostgreSQL with its children, ended ones too."""
-    assert stand.postgres.pid is not None and stand.valkey.pid is not None
+    assert stand.postgres.pid is not None
+    assert stand.valkey.pid is not None
     postmaster, valkey = psutil.Process(stand.postgres.pid), psutil.Process(stand.valkey.pid)
     ended = postmaster.cpu_times()
     alive = sum(map(seconds, postmaster.children(recursive=True)))

@@ -23,10 +23,11 @@ SAMPLES = 5
 START_TIMEOUT = 60.0
 
 # Of a task that no worker knows: the rows wait and nobody hands them out, however long the benchmark takes.
+# Ids that sort before those of the jobs that are measured.
 WAITING = """INSERT INTO trilho.jobs (id, task, queue)
-SELECT 'waiting-' || n, 'bench.unknown', 'celery' FROM generate_series(1, %(rows)s) n"""
+SELECT '0-waiting-' || n, 'bench.unknown', 'celery' FROM generate_series(1, %(rows)s) n"""
 FINISHED = """INSERT INTO trilho.jobs (id, task, queue, state, args, result, attempt, started_at, finished_at)
-SELECT 'finished-' || n, 'bench.nothing', 'celery', CASE WHEN n %% 1000 = 0 THEN 'FAILURE' ELSE 'SUCCESS' END,
+SELECT '0-finished-' || n, 'bench.nothing', 'celery', CASE WHEN n %% 1000 = 0 THEN 'FAILURE' ELSE 'SUCCESS' END,
        repeat('x', 109), 'null', 1, clock_timestamp(), clock_timestamp()
 FROM generate_series(1, %(rows)s) n"""
 

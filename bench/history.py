@@ -33,7 +33,7 @@ def measure(stand: Stand, rows: int, load: Load) -> list[str]:
     empty, full = (number(Summary.of(rates[name]).median) for name in ("empty", "full"))
     return markdown(
         ("Trilho's drain, jobs/s", "empty table", f"{rows:,} finished jobs", "ratio"),
-        [("median", empty, full, f"**{factor(ratio)}×**")],
+        [("median", empty, full, f"**{factor(ratio)}**")],
     )
 
 

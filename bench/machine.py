@@ -17,10 +17,12 @@ LIBRARIES = ("trilho", "celery", "kombu", "redis", "psycopg", "SQLAlchemy")
 def describe(stand: Stand) -> list[str]:
     """Lines for the head of a table."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    libraries = "; ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    memory = psutil.virtual_memory().total / 2**30
+    system = f"{platform.system()} {platform.release()} ({platform.machine()})"
     return [
-        f"{datetime.now(timezone.utc):%Y-%m-%d}: {_processor()}, {psutil.virtual_memory().total / 2**30:.0f} GiB RAM, "
-        f"{platform.system()} {platform.release()} ({platform.machine()}), load when it began: {load}",
-        f"Python {platform.python_version()}; {'; '.join(f'{name} {version(name)}' for name in LIBRARIES)}; "
+        f"{datetime.now(timezone.utc):%Y-%m-%d}, {_processor()}, {memory:.0f} GiB RAM, load when it began: {load}  ",
+        f"{system}; Python {platform.python_version()}; {libraries}  ",
         f"PostgreSQL {_postgres(stand)}; Valkey {_valkey(stand)}",
     ]
 

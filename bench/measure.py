@@ -5,6 +5,8 @@ from typing import Literal
 
 Better = Literal["more", "less"]
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -26,7 +28,7 @@ class Measure:
         """The asked ratio in words."""
         if self.asked is None:
             return ""
-        return f"{'≥' if self.better == 'more' else '≤'} {self.asked:g}×"
+        return f"{'≥' if self.better == 'more' else '≤'} {self.asked:g}{TIMES}"
 
 
 MEASURES = (

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import redis
@@ -31,6 +31,8 @@ FAULTS = ("kill a worker", "kill a pool process", "flush the broker", "restart t
 FAULT_INTERVAL = 8.0
 ORDERS_IN_A_BURST = 20
 BURST_INTERVAL = 2.0
+OUTAGE = timedelta(seconds=2)
+"""How long after its moment a fault may still lose what is new: the broker is down for a second."""
 AFTER_BURST = 0.5
 """Seconds from a burst to the fault: some orders are charged, some are being charged, some wait."""
 QUIET = 2.0 * VISIBILITY_TIMEOUT + 5.0
@@ -214,22 +216,31 @@ def settle(stand: Stand) -> None:
 def count(stand: Stand, moments: list[datetime]) -> Outcome:
     """Read the tables that no stack knows of."""
     saved, charged = stand.saved(), stand.charged()
+    lost = [at for key, at in saved.items() if key not in charged]
     return Outcome(
         stack=stand.stack,
         orders=len(saved),
-        lost=len(saved.keys() - charged.keys()),
+        lost=len(lost),
         charged_twice=sum(len(times) > 1 for times in charged.values()),
         completed_twice=sum(times > 1 for times in stand.ledger.done().values()),
-        recoveries=[recovery(moment, saved, charged) for moment in moments],
+        recoveries=[
+            math.inf if caused_a_loss(number, moments, lost) else recovery(moment, saved, charged)
+            for number, moment in enumerate(moments)
+        ],
     )
 
 
 def recovery(moment: datetime, saved: dict[str, datetime], charged: dict[str, list[datetime]]) -> float:
-    """Seconds until the last order that had been saved at this moment was charged."""
-    before = [key for key, at in saved.items() if at <= moment]
-    if any(key not in charged for key in before):
-        return math.inf
-    return max((max(0.0, (charged[key][0] - moment).total_seconds()) for key in before), default=0.0)
+    """Seconds until the last order that had been saved at this moment, and was charged at all, was charged."""
+    before = [charged[key][0] for key, at in saved.items() if at <= moment and key in charged]
+    return max(0.0, (max(before) - moment).total_seconds()) if before else 0.0
+
+
+def caused_a_loss(number: int, moments: list[datetime], lost: list[datetime]) -> bool:
+    """Whether an order was lost that had been saved since the fault before, up to the end of this one's outage."""
+    begin = moments[number - 1] + OUTAGE if number else datetime.min.replace(tzinfo=UTC)
+    end = moments[number] + OUTAGE if number < len(moments) - 1 else datetime.max.replace(tzinfo=UTC)
+    return any(begin < at <= end for at in lost)
 
 
 def spoken(seconds: float) -> str:

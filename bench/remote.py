@@ -47,7 +47,9 @@ class RemoteCaller:
 
     def __call__(self, verb: str, *arguments: Any) -> Any:
         """What the verb returned; raises RuntimeError when the process ended (its reason is on the standard error)."""
-        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([verb, *arguments]) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()

@@ -6,7 +6,7 @@ from bench.apps import STACKS
 from bench.counting import Counts
 from bench.cpu import GROUPS
 from bench.figures import Rounds, Summary
-from bench.measure import MEASURES, Measure
+from bench.measure import MEASURES, TIMES, Measure
 
 TITLES = {"celery": "Celery", "trilho": "Trilho"}
 
@@ -20,19 +20,24 @@ def comparison(rounds: Rounds) -> list[str]:
 def _compared(measure: Measure, rounds: Rounds) -> Sequence[str]:
     celery, trilho = (rounds.summary(stack, measure.key) for stack in STACKS)
     ratio = rounds.ratio(measure.key)
-    assert celery is not None and trilho is not None and ratio is not None
+    assert celery is not None
+    assert trilho is not None
+    assert ratio is not None
     asked = measure.wanted()
     if asked and not measure.reached(ratio.median):
         asked += ", **missed**"
     title = f"{measure.title} [{measure.unit}{', less is better' if measure.better == 'less' else ''}]"
-    compared = f"**{factor(ratio.median)}×** {_range(ratio, factor)}"
+    compared = f"**{factor(ratio.median)}** {_range(ratio, factor)}"
     return (title, _spread(celery, number), _spread(trilho, number), compared, asked)
 
 
 def processor_time(rounds: Rounds) -> list[str]:
     """Microseconds per job of each group of processes, medians."""
     rows = []
-    for what, groups in (("delay", ("caller", "postgres", "valkey")), ("drain", ("main", "pool", "postgres", "valkey"))):
+    for what, groups in (
+        ("delay", ("caller", "postgres", "valkey")),
+        ("drain", ("main", "pool", "postgres", "valkey")),
+    ):
         title = {"delay": "`.delay()` with its own commit", "drain": "drain"}[what]
         for stack in STACKS:
             values = {group: rounds.summary(stack, f"{what}/{group}") for group in groups}
@@ -73,7 +78,7 @@ def number(value: float) -> str:
 
 def factor(value: float) -> str:
     """A ratio."""
-    return f"{value:.2f}"
+    return f"{value:.2f}{TIMES}"
 
 
 def _spread(summary: Summary, show: Callable[[float], str]) -> str:
@@ -81,4 +86,4 @@ def _spread(summary: Summary, show: Callable[[float], str]) -> str:
 
 
 def _range(summary: Summary, show: Callable[[float], str]) -> str:
-    return f"({show(summary.least)}–{show(summary.greatest)})"
+    return f"({show(summary.least)} to {show(summary.greatest)})"

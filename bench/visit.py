@@ -11,11 +11,11 @@ from bench.remote import RemoteCaller
 from bench.stand import Stand, clear
 from bench.worker import Worker
 
-MANY = 4
+MANY = 2
 """Batches are so much faster than single calls that they need more jobs to be measured."""
 WARM_UP = 50
 LEAST = 1e-6
-LAST_POLL = 1.5
+LAST_POLL = 1.2
 """Seconds after which a held worker has no BRPOP under way any more, which would still take a message."""
 
 

@@ -63,9 +63,7 @@ class _Link:
         self._wire = wire
         self._client_spoke = False
 
-    async def forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_client: bool
-    ) -> None:
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_client: bool) -> None:
         with suppress(OSError):
             while data := await reader.read(CHUNK):
                 if from_client and not self._client_spoke:

@@ -26,7 +26,9 @@ SETTINGS = {
 }
 RECOVERY = 2 * LEASE + 6.0
 """Seconds within which a lost job must run again: a lease, the dispatcher's look, and a loaded machine."""
-WITHOUT_SUCCESS = "SELECT id, task, state, attempt, error FROM trilho.jobs WHERE state IN ('FAILURE', 'REVOKED') LIMIT 5"
+WITHOUT_SUCCESS = (
+    "SELECT id, task, state, attempt, error FROM trilho.jobs WHERE state IN ('FAILURE', 'REVOKED') LIMIT 5"
+)
 
 
 @dataclass

@@ -144,7 +144,8 @@ def _parsed(option: str, text: str, kind: type) -> Any:
 
 
 def _attempt_line(attempt: Attempt) -> str:
-    return f"attempt {attempt.number}: {attempt.state} at {_text(attempt.finished_at)} on {attempt.worker}: {attempt.error}"
+    when = _text(attempt.finished_at)
+    return f"attempt {attempt.number}: {attempt.state} at {when} on {attempt.worker}: {attempt.error}"
 
 
 def _short(row: tuple[Any, ...]) -> tuple[Any, ...]:

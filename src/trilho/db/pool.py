@@ -78,7 +78,6 @@ class Database:
             max_idle=300,
             num_workers=1,
             check=refuse_stale,
-            reset=_to_autocommit,
             close_returns=True,
             open=True,
             name="trilho",
@@ -105,13 +104,10 @@ class Database:
         pool = self.pool
         connection = pool.getconn()
         try:
-            yield connection
-        except (UndefinedTable, UndefinedColumn) as error:
-            if "trilho." not in str(error):
-                raise
-            raise ConfigurationError(
-                "the database has no `trilho` schema of this version: run `trilho migrate`"
-            ) from error
+            if not connection.autocommit:  # SQLAlchemy had it
+                connection.autocommit = True
+            with naming_a_missing_schema():
+                yield connection
         finally:
             pool.putconn(connection)
 
@@ -125,6 +121,10 @@ class Database:
                     raise
         with self.connection() as connection:
             return verb(connection, *args, **kwargs)
+
+    def held(self) -> "HeldConnection":
+        """A connection for one thread that comes back to it all the time."""
+        return HeldConnection(self)
 
     def open_connection(self) -> Connection:
         """A connection of its own, outside the pool, for threads that must not wait for others."""
@@ -163,6 +163,38 @@ class Database:
         self._begin_process()
 
 
+class HeldConnection:
+    """One connection of one thread, opened at first use and again when it broke; spares the pool's locks and checks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """The connection, in autocommit mode; raises as `Database.connection` does."""
+        if self._connection is None:
+            self._connection = self._database.open_connection()
+        connection = self._connection
+        try:
+            with naming_a_missing_schema():
+                yield connection
+        finally:
+            if connection.closed:
+                self._connection = None
+
+
+@contextmanager
+def naming_a_missing_schema() -> Iterator[None]:
+    """Raise ConfigurationError where a table of ours is missing."""
+    try:
+        yield
+    except (UndefinedTable, UndefinedColumn) as error:
+        if "trilho." not in str(error):
+            raise
+        raise ConfigurationError("the database has no `trilho` schema of this version: run `trilho migrate`") from error
+
+
 def libpq_url(url: str) -> str:
     """The URL without SQLAlchemy's driver part."""
     return re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url)
@@ -171,10 +203,6 @@ def libpq_url(url: str) -> str:
 def sqlalchemy_url(url: str) -> str:
     """The URL as SQLAlchemy wants it for psycopg 3."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", url)
-
-
-def _to_autocommit(connection: Connection) -> None:
-    connection.autocommit = True
 
 
 def refuse_stale(connection: Connection) -> None:

@@ -121,8 +121,8 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         encoded = self.encode_result(result, state)
         try:
             text = codec.dumps(encoded)
-            if state in states.EXCEPTION_STATES and len(text) > codec.MAX_ERROR:
-                text = codec.dumps(encoded | {"exc_message": [codec.shortened(error_text(result) or "")]})
+            if state in states.EXCEPTION_STATES and isinstance(encoded, dict) and len(text) > codec.MAX_ERROR:
+                text = codec.dumps(encoded | {"exc_message": [codec.shortened(str(encoded.get("exc_message")))]})
             codec.ensure_fits(f"the result of job {task_id}", len(text), self.app.settings.max_payload)
         except (TypeError, ValueError, RecursionError) as error:
             reason = (

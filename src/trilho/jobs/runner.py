@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from celery import current_app
@@ -57,6 +57,7 @@ class Ran:
 
 
 SliceReport = dict[str, Ran]
+T = TypeVar("T")
 
 
 def work(order: SliceOrder) -> SliceReport:
@@ -72,6 +73,7 @@ class Runner:
         self.app = app
         self.shared = shared
         self.database = app.database
+        self._held = app.database.held()
         self.progress = ProgressWriter(app.database, app.settings.progress_interval)
         self.in_body = False
         self.busy = False
@@ -89,7 +91,7 @@ class Runner:
             raise ClaimLost("the lease of this worker is over")
         faults = self.database.faults
         faults.hit("claim.before")
-        claimed = self._insist(lambda: self.database.run(store.claim, order.ids, claimant(order)))
+        claimed = self._insist(lambda connection: store.claim(connection, order.ids, claimant(order)))
         self.shared.mark(order.slot, CLAIMED)
         faults.hit("claim.after")
         report: SliceReport = {}
@@ -186,7 +188,7 @@ class Runner:
         outcome = attempt.outcome
         if outcome is None:
             return False
-        found = self._insist(lambda: self.database.run(store.already_settled, [outcome]))
+        found = self._insist(lambda connection: store.already_settled(connection, [outcome]))
         attempt.committed = attempt.job.id in found
         return attempt.committed
 
@@ -195,16 +197,15 @@ class Runner:
     def _write(self, attempts: Sequence[RunningAttempt]) -> None:
         writable = [attempt for attempt in attempts if attempt.outcome is not None]
         if writable:
-            self._insist(lambda: self._write_once(writable))
+            self._insist(lambda connection: self._write_once(connection, writable))
 
-    def _write_once(self, attempts: Sequence[RunningAttempt]) -> None:
-        with self.database.connection() as connection:
-            if len(attempts) == 1 and is_plain(attempts[0]):
+    def _write_once(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> None:
+        if len(attempts) == 1 and is_plain(attempts[0]):
+            conclusion = conclude(self.app, connection, attempts)
+        else:
+            with connection.transaction():
                 conclusion = conclude(self.app, connection, attempts)
-            else:
-                with connection.transaction():
-                    conclusion = conclude(self.app, connection, attempts)
-            self._report_fenced(connection, attempts)
+        self._report_fenced(connection, attempts)
         follow_up(self.app, conclusion)
 
     def _report_fenced(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> None:
@@ -217,12 +218,13 @@ class Runner:
             if attempt.fenced:
                 log.warning("claim.lost", job=attempt.job.id, task=attempt.job.task)
 
-    def _insist(self, verb: Callable[[], Any]) -> Any:
+    def _insist(self, verb: Callable[[Connection], T]) -> T:
         """Run a verb that may be repeated until PostgreSQL is back; give up when the lease is over."""
         pause = 0.05
         while True:
             try:
-                return verb()
+                with self._held.connection() as connection:
+                    return verb(connection)
             except LOST as error:
                 if not self.shared.may_run():
                     raise ClaimLost("PostgreSQL was away for longer than the lease") from error

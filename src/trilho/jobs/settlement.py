@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from celery.app.task import Context
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError, TaskRevokedError
+from kombu.utils.functional import maybe_list
 
 from trilho.db.pool import Connection
 from trilho.errors import ClaimLost
 from trilho.jobs import codec, store
 from trilho.jobs.attempt import RunningAttempt, entered
+from trilho.jobs.enqueue import steps_of
 from trilho.jobs.job import PENDING, REVOKED, NewJob
 from trilho.jobs.outcome import Finish
 from trilho.jobs.store import ChordPart
@@ -123,7 +125,24 @@ def _return_part(app: "Trilho", connection: Connection, part: ChordPart) -> None
 
 
 def _fail_chord(app: "Trilho", callback: Any, error: ChordError) -> None:
-    try:
-        raise error  # Celery reads the traceback of the exception being handled
-    except ChordError:
-        app.backend.chord_error_from_stack(callback, error)
+    """End the body of a chord, and what hangs on it: its error links, the chord around it, the rest of the chain."""
+    told = list(maybe_list(callback.options.get("link_error")) or [])
+    for step in steps_of(callback):
+        own = [] if step is callback else maybe_list(step.options.get("link_error")) or []
+        app.backend.mark_as_failure(step.options["task_id"], error, None, request=_request_of_step(step, [*told, *own]))
+        told = []
+    app.backend._fail_chain(callback.options.get("chain"), error)
+
+
+def _request_of_step(step: Any, errbacks: Sequence[Any]) -> Context:
+    options = step.options
+    return Context(
+        id=options["task_id"],
+        task=step.task,
+        errbacks=errbacks,
+        chord=options.get("chord"),
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+        root_id=options.get("root_id"),
+        delivery_info={},
+    )

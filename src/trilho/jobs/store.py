@@ -183,7 +183,7 @@ def attempts(connection: Connection, job_id: str) -> list[Attempt]:
 def run_again(connection: Connection, job_id: str) -> tuple[bool, str | None]:
     """FAILURE | REVOKED -> PENDING; whether it was one of them, and what hangs on the job."""
     row = connection.execute(SQL["run_again"], {"id": job_id}).fetchone()
-    return row is not None, row and row[1]
+    return row is not None, row[1] if row is not None else None
 
 
 def changed(connection: Connection, query: str, /, **values: Any) -> bool:
