@@ -13,7 +13,7 @@ from functools import partial
 import psycopg
 
 from bench.apps import STACKS, Place, Stack
-from bench.ends import ends_of
+from bench.ends import Ends, ends_of
 from bench.remote import RemoteCaller
 from bench.stand import Stand, clear
 from bench.visit import fill, work_off
@@ -80,32 +80,31 @@ def count(stand: Stand) -> Counts:
         place = stand.place(stack)
         clear(place)
         with ExitStack() as context:
-            counts |= {(title, stack): value for title, value in _enqueue(place, context)}
+            callers, workers = Counter(place, context), Counter(place, context)
+            caller = context.enter_context(RemoteCaller(callers.place))
+            caller("warm_up")
+            counts |= {(title, stack): value for title, value in _enqueue(caller, callers)}
             clear(place)
-            counts["drain", stack] = _drain(place, context)
+            context.enter_context(Worker(workers.place))
+            counts["drain", stack] = _drain(caller, workers, ends_of(place))
         clear(place)
     return counts
 
 
-def _enqueue(place: Place, context: ExitStack) -> Iterator[tuple[str, Count]]:
-    counter = Counter(place, context)
-    with RemoteCaller(counter.place) as caller:
-        caller("warm_up")
-        yield "`.delay()` with its own commit", counter.of(partial(caller, "alone", JOBS)).times(1 / JOBS)
-        empty = counter.of(partial(caller, "transactions", JOBS, 0)).times(1 / JOBS)
-        for size in (1, 20):
-            full = counter.of(partial(caller, "transactions", JOBS // size, size)).times(size / JOBS)
-            yield f"`.delay()` inside the caller's transaction, {size} in each", (full - empty).times(1 / size)
-        yield "`enqueue_many`", counter.of(partial(caller, "many", JOBS)).times(1 / JOBS)
+def _enqueue(caller: RemoteCaller, counter: Counter) -> Iterator[tuple[str, Count]]:
+    yield "`.delay()` with its own commit", counter.of(partial(caller, "alone", JOBS)).times(1 / JOBS)
+    empty = counter.of(partial(caller, "transactions", JOBS, 0)).times(1 / JOBS)
+    for size in (1, 20):
+        full = counter.of(partial(caller, "transactions", JOBS // size, size)).times(size / JOBS)
+        yield f"`.delay()` inside the caller's transaction, {size} in each", (full - empty).times(1 / size)
+    yield "`enqueue_many`", counter.of(partial(caller, "many", JOBS)).times(1 / JOBS)
 
 
-def _drain(place: Place, context: ExitStack) -> Count:
-    counter, ends = Counter(place, context), ends_of(place)
-    with RemoteCaller(place) as caller, Worker(counter.place):
-        fill(caller, ends, JOBS)
-        work_off(caller, ends, JOBS)
-        idle = counter.of(lambda: time.sleep(IDLE_SECONDS)).times(1 / IDLE_SECONDS)
-        fill(caller, ends, JOBS)
-        begun = time.monotonic()
-        busy = counter.of(lambda: work_off(caller, ends, JOBS))
-        return (busy - idle.times(time.monotonic() - begun)).times(1 / JOBS)
+def _drain(caller: RemoteCaller, counter: Counter, ends: Ends) -> Count:
+    fill(caller, ends, JOBS)
+    work_off(caller, ends, JOBS)
+    idle = counter.of(lambda: time.sleep(IDLE_SECONDS)).times(1 / IDLE_SECONDS)
+    fill(caller, ends, JOBS)
+    begun = time.monotonic()
+    busy = counter.of(lambda: work_off(caller, ends, JOBS))
+    return (busy - idle.times(time.monotonic() - begun)).times(1 / JOBS)

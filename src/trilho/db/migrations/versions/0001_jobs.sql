@@ -1,12 +1,11 @@
 -- The job side of Trilho. Read together with jobs/*.sql, which hold every transition.
 
 CREATE TABLE trilho.jobs (
-    id           text COLLATE "C" PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 255),
+    id           varchar(255) COLLATE "C" PRIMARY KEY,
     task         text        NOT NULL,
     queue        text        NOT NULL,
     priority     smallint    NOT NULL DEFAULT 0,
-    state        text        NOT NULL DEFAULT 'PENDING' CHECK (
-        state IN ('PENDING', 'STARTED', 'PROCESSING', 'RETRY', 'SUCCESS', 'FAILURE', 'REVOKED')),
+    state        text        NOT NULL DEFAULT 'PENDING',
     -- A held row has its id handed out already but not its turn (later links of a chain, chord bodies).
     held         boolean     NOT NULL DEFAULT false,
 
@@ -48,11 +47,14 @@ CREATE TABLE trilho.jobs (
     started_at   timestamptz,
     finished_at  timestamptz,
 
-    CONSTRAINT running_has_an_owner CHECK (
-        state NOT IN ('STARTED', 'PROCESSING') OR (claim_token IS NOT NULL AND worker IS NOT NULL)),
-    CONSTRAINT finished_has_a_time CHECK (
-        (state IN ('SUCCESS', 'FAILURE', 'REVOKED')) = (finished_at IS NOT NULL)),
-    CONSTRAINT held_waits CHECK (NOT held OR state = 'PENDING')
+    -- What each state means for the row. One constraint, for PostgreSQL reads each anew in every statement.
+    CONSTRAINT state_fits CHECK (CASE
+        WHEN state = 'PENDING' THEN finished_at IS NULL
+        WHEN state = 'RETRY' THEN finished_at IS NULL AND NOT held
+        WHEN state IN ('STARTED', 'PROCESSING') THEN
+            finished_at IS NULL AND NOT held AND claim_token IS NOT NULL AND worker IS NOT NULL
+        WHEN state IN ('SUCCESS', 'FAILURE', 'REVOKED') THEN finished_at IS NOT NULL AND NOT held
+        ELSE false END)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.05);
 
