@@ -18,17 +18,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import redis
-
-from bench.proof_app import LONGEST_JOB, SCHEMA, STACKS, VISIBILITY_TIMEOUT, Shop
 from tests.lab import database
 from tests.lab.ledger import Ledger
 from tests.lab.servers import scratch
 from tests.lab.worker import Worker, WorkerOptions
+
+from bench.proof_app import LONGEST_JOB, SCHEMA, STACKS, VISIBILITY_TIMEOUT, Shop
 from trilho.embedded import Postgres, Valkey
 
 SEED = 20
 FAULTS = ("kill a worker", "kill a pool process", "flush the broker", "restart the broker") * 2
-FAULT_INTERVAL = 8.0
+FAULT_INTERVAL = 7.0
 ORDERS_IN_A_BURST = 20
 BURST_INTERVAL = 2.0
 OUTAGE = timedelta(seconds=2)

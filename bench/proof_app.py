@@ -23,8 +23,8 @@ CREATE TABLE charges (key text NOT NULL, charged_at timestamptz NOT NULL DEFAULT
 SAVE = "INSERT INTO orders (key) VALUES (%s)"
 CHARGE = "INSERT INTO charges (key) VALUES (%s)"
 
-LONGEST_JOB = 4.0
-VISIBILITY_TIMEOUT = 10
+LONGEST_JOB = 3.0
+VISIBILITY_TIMEOUT = 8
 SAFEST: Mapping[str, Any] = {
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
 from psycopg.errors import UndefinedColumn, UndefinedTable
@@ -38,6 +38,7 @@ class Database:
         self.settings = settings
         self.faults = Faults(parse(settings.fault))
         self._inherited: list[ConnectionPool[Connection]] = []
+        self._held: WeakSet[HeldConnection] = WeakSet()
         self._begin_process()
 
     def _begin_process(self) -> None:
@@ -124,7 +125,9 @@ class Database:
 
     def held(self) -> "HeldConnection":
         """A connection for one thread that comes back to it all the time."""
-        return HeldConnection(self)
+        held = HeldConnection(self)
+        self._held.add(held)
+        return held
 
     def open_connection(self) -> Connection:
         """A connection of its own, outside the pool, for threads that must not wait for others."""
@@ -158,6 +161,8 @@ class Database:
     def close(self) -> None:
         """Close every connection of this process."""
         self._own()
+        for held in self._held:
+            held.close()
         if self._pool is not None:
             self._pool.close()
         self._begin_process()
@@ -169,12 +174,13 @@ class HeldConnection:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: Connection | None = None
+        self._pid = 0
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """The connection, in autocommit mode; raises as `Database.connection` does."""
-        if self._connection is None:
-            self._connection = self._database.open_connection()
+        if self._connection is None or self._pid != os.getpid():
+            self._connection, self._pid = self._database.open_connection(), os.getpid()
         connection = self._connection
         try:
             with naming_a_missing_schema():
@@ -182,6 +188,12 @@ class HeldConnection:
         finally:
             if connection.closed:
                 self._connection = None
+
+    def close(self) -> None:
+        """Close the connection, if this process opened it."""
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        self._connection = None
 
 
 @contextmanager

@@ -226,7 +226,7 @@ def held(step: Any, queue_of: Callable[[Any], str]) -> NewJob:
 
 
 def steps_of(signature: Any) -> Iterator[Any]:
-    """The single tasks of a signature whose ids a client may know: of a chord those of its body."""
+    """The single tasks of a signature whose ids a client may know, in order: of a chord those of its body."""
     if isinstance(signature, chord):
         yield from steps_of(signature.body)
     elif isinstance(signature, (group, _chain)):
@@ -234,6 +234,8 @@ def steps_of(signature: Any) -> Iterator[Any]:
             yield from steps_of(maybe_signature(task))
     elif signature is not None and signature.options.get("task_id"):
         yield signature
+    for data in reversed((signature and signature.options.get("chain")) or ()):
+        yield from steps_of(maybe_signature(data))
 
 
 EMPTY_BODY = "[[], {}, {}]"

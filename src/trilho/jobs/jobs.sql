@@ -159,13 +159,18 @@ WHERE id = %(id)s AND state IN ('STARTED', 'PROCESSING')
 RETURNING id;
 
 -- name: run_again
--- FAILURE | REVOKED -> PENDING with a fresh budget of retries and crashes.
-UPDATE trilho.jobs SET
-    state = 'PENDING', retries = 0, crash_count = 0, run_at = clock_timestamp(), sent_at = NULL, finished_at = NULL,
-    expires_at = NULL, result = NULL, error = NULL, traceback = NULL, progress = NULL, children = NULL,
-    cancel_requested_at = NULL, claim_token = NULL, worker = NULL
-WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown'
-RETURNING id, canvas;
+-- FAILURE | REVOKED -> PENDING with a fresh budget of retries and crashes; a process that turns out to have survived
+-- takes nothing back from it any more.
+WITH again AS (
+    UPDATE trilho.jobs SET
+        state = 'PENDING', retries = 0, crash_count = 0, run_at = clock_timestamp(), sent_at = NULL, finished_at = NULL,
+        expires_at = NULL, result = NULL, error = NULL, traceback = NULL, progress = NULL, children = NULL,
+        cancel_requested_at = NULL, claim_token = NULL, worker = NULL
+    WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown'
+    RETURNING id, canvas),
+certain AS (
+    UPDATE trilho.job_attempts a SET presumed = false FROM again WHERE a.job_id = again.id AND a.presumed)
+SELECT id, canvas FROM again;
 
 -- name: hold_again
 -- FAILURE | REVOKED -> PENDING and held: later links that ended only because a step before them did, which runs again.
@@ -317,33 +322,35 @@ FROM due WHERE j.id = due.id
 RETURNING j.id, j.task, j.queue, j.priority, j.headers, j.retries, j.root_id, j.parent_id, j.group_id, j.run_at;
 
 -- name: old_sent
--- Queues with wake-ups that have been under way for longer than the grace; counts no further than asked.
+-- Queues with wake-ups that have been under way for longer than the grace; counts no further than asked. In order, for
+-- else the planner reads the table in the hope of a few rows early on.
 SELECT q.queue, (SELECT count(*) FROM (
     SELECT 1 FROM trilho.jobs j
     WHERE j.queue = q.queue AND j.state IN ('PENDING', 'RETRY') AND NOT j.held AND j.sent_at IS NOT NULL
-      AND j.sent_at < clock_timestamp() - %(grace)s * interval '1 second' LIMIT %(limit)s) old) AS old
+      AND j.sent_at < clock_timestamp() - %(grace)s * interval '1 second'
+    ORDER BY j.sent_at LIMIT %(limit)s) old) AS old
 FROM (SELECT DISTINCT unnest(queues) AS queue FROM trilho.processes WHERE state IN ('running', 'stopping')
       UNION SELECT DISTINCT queue FROM trilho.samples WHERE at > clock_timestamp() - interval '1 minute') q;
 
 -- name: lose_all
 -- The broker holds (almost) nothing for this queue while these rows wait: their wake-ups are gone. The pause doubles
 -- with each send, so that rows which wait in some worker's memory are not sent for ever.
-UPDATE trilho.jobs SET sent_at = NULL WHERE id IN (
+UPDATE trilho.jobs SET sent_at = NULL WHERE id = ANY(ARRAY(
     SELECT id FROM trilho.jobs j
     WHERE j.queue = %(queue)s AND j.state IN ('PENDING', 'RETRY') AND NOT j.held AND j.sent_at IS NOT NULL
       AND j.sent_at < clock_timestamp() - %(grace)s * power(2, least(greatest(j.sends - 1, 0), 6)) * interval '1 second'
-    ORDER BY j.sent_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED);
+    ORDER BY j.sent_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED));
 
 -- name: lose_overtaken
 -- Wake-ups that were sent later to the same queue and priority were received more than a grace ago.
-UPDATE trilho.jobs SET sent_at = NULL WHERE id IN (
+UPDATE trilho.jobs SET sent_at = NULL WHERE id = ANY(ARRAY(
     SELECT j.id FROM trilho.queue_marks m CROSS JOIN LATERAL (
         SELECT id FROM trilho.jobs j
         WHERE j.queue = m.queue AND j.priority = m.priority AND j.state IN ('PENDING', 'RETRY') AND NOT j.held
           AND j.sent_at IS NOT NULL AND j.sent_at < m.settled
           AND j.sent_at < clock_timestamp()
               - %(grace)s * power(2, least(greatest(j.sends - 1, 0), 6)) * interval '1 second'
-        ORDER BY j.sent_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED) j);
+        ORDER BY j.sent_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED) j));
 
 -- name: settle_marks
 INSERT INTO trilho.queue_marks AS m (queue, priority, settled)

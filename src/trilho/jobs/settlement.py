@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Context
-from celery.canvas import maybe_signature
+from celery.canvas import group, maybe_signature
 from celery.exceptions import ChordError, TaskRevokedError
 from kombu.utils.functional import maybe_list
 
@@ -126,12 +127,13 @@ def _return_part(app: "Trilho", connection: Connection, part: ChordPart) -> None
 
 def _fail_chord(app: "Trilho", callback: Any, error: ChordError) -> None:
     """End the body of a chord, and what hangs on it: its error links, the chord around it, the rest of the chain."""
+    beginnings = callback.tasks if isinstance(callback, group) else [callback]
+    begin = {step.options["task_id"] for task in beginnings for step in islice(steps_of(task), 1)}
     told = list(maybe_list(callback.options.get("link_error")) or [])
     for step in steps_of(callback):
-        own = [] if step is callback else maybe_list(step.options.get("link_error")) or []
-        app.backend.mark_as_failure(step.options["task_id"], error, None, request=_request_of_step(step, [*told, *own]))
-        told = []
-    app.backend._fail_chain(callback.options.get("chain"), error)
+        own = maybe_list(step.options.get("link_error")) or []
+        errbacks = [*told, *(own if step is not callback else [])] if step.options["task_id"] in begin else []
+        app.backend.mark_as_failure(step.options["task_id"], error, None, request=_request_of_step(step, errbacks))
 
 
 def _request_of_step(step: Any, errbacks: Sequence[Any]) -> Context:

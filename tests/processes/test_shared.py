@@ -1,0 +1,55 @@
+"""Memory that a worker shares with its pool processes."""
+
+import os
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trilho.processes.shared import BODY, IDLE, SharedState, boot_time
+
+
+def test_process_without_a_lease_may_not_run_bodies() -> None:
+    assert not SharedState(1).may_run()
+
+
+def test_lease_is_good_until_its_deadline() -> None:
+    shared = SharedState(1)
+    shared.deadline = boot_time() + 60
+    assert shared.may_run()
+    shared.deadline = boot_time()
+    assert not shared.may_run()
+
+
+def test_boot_time_goes_on_like_the_clock() -> None:
+    before, began = boot_time(), time.monotonic()
+    time.sleep(0.05)
+    assert abs((boot_time() - before) - (time.monotonic() - began)) < 0.05
+
+
+def test_child_and_parent_see_each_other() -> None:
+    shared = SharedState(2)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(reader, 1)
+        shared.mark(1, BODY if shared.may_run() else IDLE)
+        os._exit(0)
+    shared.deadline = boot_time() + 60
+    os.write(writer, b".")
+    os.waitpid(child, 0)
+    os.close(reader)
+    os.close(writer)
+    assert shared.read(1) == BODY
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 400)), max_size=20))
+def test_slots_do_not_touch_each_other_or_the_deadline(marks: list[tuple[int, int]]) -> None:
+    shared = SharedState(10)
+    shared.deadline = 123.5
+    expected = dict.fromkeys(range(10), IDLE)
+    for slot, value in marks:
+        shared.mark(slot, value)
+        expected[slot] = min(value, 255)
+    assert {slot: shared.read(slot) for slot in range(10)} == expected
+    assert shared.deadline == 123.5
