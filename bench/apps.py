@@ -39,7 +39,7 @@ class Place:
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> "Place":
         """The place that the parent process has chosen."""
-        stack = STACKS[STACKS.index(variables["BENCH_STACK"])]  # type: ignore[arg-type]
+        stack = STACKS[STACKS.index(variables["BENCH_STACK"])]
         return cls(stack, variables["BENCH_DATABASE"], variables["BENCH_BROKER"], variables["BENCH_RESULTS"])
 
 
@@ -50,7 +50,7 @@ def application(place: Place) -> Celery:
     else:
         app = Trilho("bench", broker=place.broker_url, database=place.database_url)
 
-    @app.task(name=TASK)
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def nothing(order: str, details: dict[str, Any]) -> None:
         """Nothing: what is left is the price of the job itself."""
 

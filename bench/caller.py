@@ -20,8 +20,7 @@ ANSWER_TIMEOUT = 10.0
 class Caller(ABC):
     """One application and its callers."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self) -> None:
         self._task = self.app.tasks[TASK]
 
     @property
@@ -95,7 +94,7 @@ class CeleryCaller(Caller):
     def __init__(self, place: Place) -> None:
         self._app = application(place)
         self._engine = create_engine(place.database_url.replace("postgresql://", "postgresql+psycopg://", 1))
-        super().__init__(place)
+        super().__init__()
 
     @property
     def app(self) -> Celery:
@@ -126,7 +125,7 @@ class TrilhoCaller(Caller):
         app = application(place)
         assert isinstance(app, Trilho)
         self._app = app
-        super().__init__(place)
+        super().__init__()
 
     @property
     def app(self) -> Celery:

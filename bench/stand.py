@@ -11,7 +11,7 @@ import redis
 
 from bench.apps import Place, Stack
 from trilho.db.migrate import migrate
-from trilho.db.pool import Database
+from trilho.db.pool import Connection, Database
 from trilho.embedded import Postgres, Valkey
 from trilho.settings import Settings
 
@@ -40,7 +40,7 @@ class Stand:
             connection.execute(f'CREATE DATABASE "{name}"')
         url = self.postgres.url(name)
         database = Database(Settings(database_url=url))
-        migrate(database, [lambda connection: connection.execute(ORDERS) and None])
+        migrate(database, [_create_orders])
         database.engine.dispose()
         database.close()
         return url
@@ -63,10 +63,14 @@ def stand() -> Iterator[Stand]:
             postgres.stop("immediate")
 
 
+def _create_orders(connection: Connection) -> None:
+    connection.execute(ORDERS)
+
+
 def clear(place: Place) -> None:
     """Forget every message, result and job of a stack; nothing of it may run."""
     for url in {place.broker_url, place.results_url}:
         with redis.Redis.from_url(url) as client:
             client.flushdb()
     with psycopg.connect(place.database_url, autocommit=True) as connection:
-        connection.execute(f"TRUNCATE orders, {JOB_TABLES}")  # type: ignore[arg-type]
+        connection.execute(f"TRUNCATE orders, {JOB_TABLES}")

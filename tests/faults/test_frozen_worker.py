@@ -35,16 +35,18 @@ def test_frozen_worker_cannot_finish_what_another_took_over(lab: Lab) -> None:
     assert str(finished.worker).startswith("w2")
 
 
-def test_frozen_worker_cannot_overwrite_a_result_that_has_no_transaction(lab: Lab) -> None:
-    frozen = lab.worker("w1")
-    job_id = lab.send("effect", "a", 3.0)
+@pytest.mark.parametrize("task", ["effect", "record"])
+def test_attempt_of_a_worker_wrongly_taken_for_dead_changes_nothing(lab: Lab, task: str) -> None:
+    slow = lab.worker("w1", concurrency=1, lease=60)
+    job_id = lab.send(task, "a", 4.0)
     lab.began("a")
-    frozen.freeze()
+    lab.query("UPDATE trilho.processes SET seen_at = seen_at - interval '1 hour'")
     lab.worker("w2")
-    lab.all_succeed(1, timeout=RECOVERY + 5)
+    lab.all_succeed(1)
     kept = lab.query(OUTCOME, job_id)
-    frozen.thaw()
-    always(lambda: lab.query(OUTCOME, job_id), lambda now: now == kept, seconds=3)
+    eventually(lambda: "claim.lost" in slow.log.read_text())
+    always(lambda: lab.query(OUTCOME, job_id), lambda now: now == kept, seconds=1)
+    assert lab.effects()["a"] == (1 if task == "record" else 0)
 
 
 def test_surviving_an_expiry_is_no_crash(lab: Lab) -> None:

@@ -79,10 +79,11 @@ def load(lab: Lab) -> list[str]:
     lab.send_many("record", keys, 0.05)
     for number in range(4):
         lab.send("flaky", f"flaky-{number}", 2, 0.2)
-    record, link = lab.app.tasks["lab.record"], lab.app.tasks["lab.link"]
+    effect, record, link = (lab.app.tasks[f"lab.{name}"] for name in ("effect", "record", "link"))
     for number in range(4):
         chain(record.s(f"first-{number}"), link.s(f"second-{number}")).apply_async()
-    several = [f"{name}-{number}" for name in ("flaky", "first", "second") for number in range(4)]
+        chain(effect.s(f"plain-{number}"), link.s(f"after-{number}")).apply_async()
+    several = [f"{name}-{number}" for name in ("flaky", "first", "second", "after") for number in range(4)]
     return ["orphan", *keys, *several]
 
 

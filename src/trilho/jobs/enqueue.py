@@ -190,7 +190,7 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
         priority=place.priority,
         send=place.run_at is None,
         run_at=place.run_at,
-        expires_at=_moment(headers.get("expires"), place.timezone),
+        expires_at=moment(headers.get("expires"), place.timezone),
         retries=headers.get("retries") or 0,
         max_retries=place.max_retries,
         max_crashes=place.max_crashes,
@@ -200,7 +200,8 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
     )
 
 
-def _moment(value: Any, zone: tzinfo) -> datetime | None:
+def moment(value: Any, zone: tzinfo) -> datetime | None:
+    """The time that a header speaks of; one without a zone is in `zone`."""
     when: datetime | None = maybe_iso8601(value)
     return when if when is None or when.tzinfo is not None else when.replace(tzinfo=zone)
 

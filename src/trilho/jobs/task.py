@@ -42,6 +42,14 @@ class Task(celery.Task, Generic[P, R]):  # type: ignore[misc]
             """Enqueue with Celery's options (`countdown`, `eta`, `expires`, `queue`, `priority`, `task_id`, …)."""
             ...
 
+        def s(self, *args: Any, **kwargs: Any) -> Any:
+            """A signature, for chains, groups and chords."""
+            ...
+
+        def si(self, *args: Any, **kwargs: Any) -> Any:
+            """A signature that takes nothing from the step before it."""
+            ...
+
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """As `delay`, without blocking the event loop."""
         return await self.app.without_blocking(self.apply_async, args, kwargs)

@@ -50,7 +50,7 @@ class Harness:
         """The newest job of `task` whose arguments, positional ones by their names too, include `arguments`."""
         wanted = _as_stored(arguments)
         jobs = self.app.jobs.list(JobFilter(task=task.name, limit=1000)).items
-        calls = [_arguments(task, job) for job in jobs]
+        calls = [_arguments(self.app.tasks[task.name], job) for job in jobs]
         for job, call in zip(jobs, calls, strict=True):
             if all(name in call and call[name] == value for name, value in wanted.items()):
                 return job
@@ -135,7 +135,8 @@ def _as_stored(value: Any) -> Any:
 
 def _arguments(task: Task[..., Any], job: Job) -> dict[str, Any]:
     """The arguments of a job by name, defaults too."""
-    signature = inspect.signature(task.run)
+    body = inspect.getattr_static(type(task), "run").__get__(task)  # not what `autoretry_for` puts around it
+    signature = inspect.signature(body)
     try:
         bound = signature.bind(*job.args, **job.kwargs)
     except TypeError:  # a chain's later link has its own arguments only

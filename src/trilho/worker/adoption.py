@@ -1,12 +1,12 @@
 """Adoption: a message with a full Celery body comes from a plain producer; a row is made of it."""
 
 from collections.abc import Mapping
+from datetime import timezone
 from typing import Any
 
-from celery.utils.time import maybe_iso8601
 from celery.worker.strategy import proto1_to_proto2
 
-from trilho.jobs.enqueue import MARK, Message, Placement, job_of
+from trilho.jobs.enqueue import MARK, Message, Placement, job_of, moment
 from trilho.jobs.job import NewJob
 
 NO_LIMIT = 2**62  # the content is in our hands already: refusing it would lose it
@@ -25,7 +25,7 @@ def adopted(message: Any, tasks: Mapping[str, Any], default_queue: str) -> NewJo
     place = Placement(
         queue=(message.delivery_info or {}).get("routing_key") or default_queue,
         priority=properties.get("priority") or 0,
-        run_at=maybe_iso8601(headers.get("eta")),
+        run_at=moment(headers.get("eta"), timezone.utc),
         max_retries=getattr(task, "max_retries", None),
         max_crashes=getattr(task, "max_crashes", None),
         max_payload=NO_LIMIT,

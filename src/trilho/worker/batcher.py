@@ -230,9 +230,11 @@ class Batcher:
             return aftermath.time_out(error.args[0] if error.args else None)
         if isinstance(error, (ClaimLost, *LOST)):
             return aftermath.release(f"the slice failed: {error!r}", delay=1.0)
-        # Anything else counts as a crash, so that what can never run comes to an end.
-        running = shared.read(order.slot) - BODY
         limit = self.consumer.app.settings.max_crashes
+        if not isinstance(error, (WorkerLostError, SystemExit)):
+            # The process lives, the slice does not: counted, so that what can never be written comes to an end.
+            return aftermath.crash(Death(f"the slice failed: {error!r}"), limit, lambda job: True)
+        running = shared.read(order.slot) - BODY
         return aftermath.crash(Death(f"{error}"), limit, lambda job: running >= 0 and order.ids[running] == job.id)
 
     # ---- ending bodies
