@@ -105,7 +105,11 @@ def test_nothing_is_imported_inside_functions_but_optional_extras() -> None:
 def guarded(function: ast.AST) -> set[ast.AST]:
     """What stands under `try … except ImportError`, as an extra that may be missing has to."""
     blocks = [node for node in ast.walk(function) if isinstance(node, ast.Try)]
-    caught = [block for block in blocks if any(re.search("ImportError|ModuleNotFoundError", ast.dump(h)) for h in block.handlers)]
+    caught = [
+        block
+        for block in blocks
+        if any(re.search("ImportError|ModuleNotFoundError", ast.dump(h)) for h in block.handlers)
+    ]
     return {inner for block in caught for statement in block.body for inner in ast.walk(statement)}
 
 

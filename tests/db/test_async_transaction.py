@@ -97,9 +97,7 @@ def test_handle_may_be_awaited(app: Trilho, noop: Noop) -> None:
     assert first is second
 
 
-def test_enqueue_alone_does_not_run_in_the_event_loop(
-    app: Trilho, noop: Noop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_enqueue_alone_does_not_run_in_the_event_loop(app: Trilho, noop: Noop, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
     write = app.enqueuer.enqueue
 

@@ -34,9 +34,7 @@ def engine(database: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_job_appears_with_the_commit_of_the_session(
-    app: Trilho, noop: Noop, engine: Engine, wakeups: Wakeups
-) -> None:
+def test_job_appears_with_the_commit_of_the_session(app: Trilho, noop: Noop, engine: Engine, wakeups: Wakeups) -> None:
     with Session(engine) as session:
         result = app.join(session).delay(noop, 1)
         session.execute(text("SELECT 1"))
@@ -78,9 +76,7 @@ def test_savepoint_of_the_session_takes_only_its_own_jobs(app: Trilho, noop: Noo
     assert [result.exists() for result in (before, inside)] == [True, False]
 
 
-def test_duplicate_undoes_the_commit_of_the_session(
-    app: Trilho, noop: Noop, engine: Engine, query: Query
-) -> None:
+def test_duplicate_undoes_the_commit_of_the_session(app: Trilho, noop: Noop, engine: Engine, query: Query) -> None:
     query("CREATE TABLE people (name text)")
     noop.apply_async((1,), task_id="one")
     with Session(engine) as session:

@@ -29,7 +29,9 @@ def shop(empty: str) -> Iterator[Shop]:
 
 def tables(url: str) -> set[str]:
     with databases.connect(url) as connection:
-        rows = connection.execute("SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('trilho', 'public')")
+        rows = connection.execute(
+            "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('trilho', 'public')"
+        )
         return {name for (name,) in rows}
 
 

@@ -25,7 +25,9 @@ def backend(connection: Connection) -> int:
 
 
 def end_backends(query: Query) -> None:
-    query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
 
 
 def test_connections_are_in_autocommit_mode_also_after_sqlalchemy_had_them(pool: Database) -> None:

@@ -33,7 +33,9 @@ def take(connection: Connection, limit: int = 10, **fields: Any) -> list[str]:
     return [job.id for job in take_due(connection, wanted)]
 
 
-def live_worker(connection: Connection, queues: tuple[str, ...] = ("celery",), tasks: tuple[str, ...] = ("work",)) -> None:
+def live_worker(
+    connection: Connection, queues: tuple[str, ...] = ("celery",), tasks: tuple[str, ...] = ("work",)
+) -> None:
     processes.register(connection, uuid4(), ProcessInfo("worker", "w", "h", 1, "1", 60.0, queues=queues, tasks=tasks))
 
 

@@ -80,12 +80,16 @@ def test_dispatcher_survives_the_end_of_its_connection(start: Start, query: Quer
     well = Counting()
     start(loops=[Loop("well", well, 0.05)])
     eventually(lambda: well.calls > 1)
-    query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     before = well.calls
     eventually(lambda: well.calls > before + 1)
 
 
-def test_duty_is_done_by_one_dispatcher_and_taken_over_when_that_one_is_gone(start: Start, connection: Connection) -> None:
+def test_duty_is_done_by_one_dispatcher_and_taken_over_when_that_one_is_gone(
+    start: Start, connection: Connection
+) -> None:
     first, second = Counting(), Counting()
     one = start(loops=[Loop("single", first, 0.05, duty=True)])
     eventually(lambda: first.calls > 1)
@@ -144,7 +148,10 @@ def test_dispatcher_alone_registers_samples_and_leaves(app: Trilho, connection: 
     thread.start()
     enqueue(connection)
     try:
-        eventually(lambda: connection.execute("SELECT kind, state FROM trilho.processes").fetchall(), lambda rows: rows == [("dispatcher", "running")])
+        eventually(
+            lambda: connection.execute("SELECT kind, state FROM trilho.processes").fetchall(),
+            lambda rows: rows == [("dispatcher", "running")],
+        )
         eventually(lambda: [queue.waiting for queue in app.jobs.stats().queues], lambda waiting: waiting == [1])
     finally:
         stop.set()
@@ -154,7 +161,9 @@ def test_dispatcher_alone_registers_samples_and_leaves(app: Trilho, connection: 
     assert connection.execute("SELECT count(*) FROM trilho.duties").fetchone() == (0,)
 
 
-def test_sampler_rests_twenty_times_as_long_as_it_works(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampler_rests_twenty_times_as_long_as_it_works(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[float] = []
 
     def slow(_: Connection) -> None:

@@ -95,7 +95,10 @@ def test_broker_that_is_away_delivers_nothing(connection: Connection) -> None:
     assert lost(connection) == {"a"}
 
 
-@pytest.mark.parametrize(("sends", "age", "expected"), [(1, 6, True), (2, 6, False), (2, 11, True), (4, 39, False), (4, 41, True), (99, 319, False), (99, 321, True)])
+@pytest.mark.parametrize(
+    ("sends", "age", "expected"),
+    [(1, 6, True), (2, 6, False), (2, 11, True), (4, 39, False), (4, 41, True), (99, 319, False), (99, 321, True)],
+)
 def test_pause_doubles_with_each_send(connection: Connection, sends: int, age: float, expected: bool) -> None:
     sent(connection, "a", ago=age, sends=sends)
     look(connection)

@@ -43,7 +43,10 @@ def test_jobs_of_a_dead_process_run_again_and_those_of_a_live_one_go_on(
     lost = view(connection, "dead")
     assert (lost.state, lost.crash_count, lost.error) == ("PENDING", 1, "worker lost: its lease ran out")
     assert settle(connection, success(alive)) == {"alive"}
-    assert [(state, crash, presumed) for state, crash, presumed in connection.execute("SELECT outcome, crash, presumed FROM trilho.job_attempts")] == [("LOST", True, True)]
+    assert [
+        (state, crash, presumed)
+        for state, crash, presumed in connection.execute("SELECT outcome, crash, presumed FROM trilho.job_attempts")
+    ] == [("LOST", True, True)]
 
 
 def test_process_without_a_row_counts_as_dead(recover: Recover, connection: Connection) -> None:
@@ -121,9 +124,7 @@ def test_poison_ends_as_failure_after_its_limit(
     assert str(shown.error).startswith("WorkerLostError: its lease ran out; the job has ended its process")
 
 
-def test_poison_ends_what_hangs_on_it(
-    app: Trilho, trilho: Harness, recover: Recover, connection: Connection
-) -> None:
+def test_poison_ends_what_hangs_on_it(app: Trilho, trilho: Harness, recover: Recover, connection: Connection) -> None:
     seen: list[str] = []
 
     @app.task

@@ -7,6 +7,7 @@ import celery.exceptions
 import pytest
 
 from tests.jobs.rows import claimed, enqueue, new, settle, success
+from tests.jobs.shop import Shop
 from tests.lab.database import Connection
 from trilho import JobFilter, JobStateError, Task, Trilho, UnknownJob
 from trilho.testing import Harness
@@ -34,7 +35,9 @@ def test_job_shows_what_people_ask_for(app: Trilho, work: Work, trilho: Harness)
         "work", "low", "SUCCESS", 3, 1, 3, 0,
     )  # fmt: skip
     assert (job.result, job.args, job.error, job.worker, job.finished) == (5, [5], None, "testing", True)
-    assert job.created_at <= (job.started_at or job.created_at) <= (job.finished_at or job.created_at) <= datetime.now(UTC)
+    assert (
+        job.created_at <= (job.started_at or job.created_at) <= (job.finished_at or job.created_at) <= datetime.now(UTC)
+    )
 
 
 def test_pages_are_newest_first_and_complete(app: Trilho, work: Work) -> None:
@@ -107,6 +110,17 @@ def test_unknown_job_cannot_be_steered(app: Trilho, verb: str) -> None:
         getattr(app.jobs, verb)("none")
 
 
+@pytest.mark.parametrize("broker", [None, "redis://127.0.0.1:1/0"], ids=["none", "away"])
+def test_revoke_of_celery_is_written_at_once_also_without_a_broker(database: str, broker: str | None) -> None:
+    shop = Shop(database=database, broker=broker)
+    result = shop.send_task("work")
+    result.revoke()
+    shop.control.revoke([result.id, "unknown"])
+    assert shop.jobs.get(result.id).state == "REVOKED"
+    shop.database.close()
+    shop.close()
+
+
 # ---- running again
 
 
@@ -124,7 +138,14 @@ def test_failed_job_runs_again_with_a_fresh_budget(app: Trilho, trilho: Harness)
     trilho.run_until_idle()
     assert app.jobs.get(result.id).state == "FAILURE"
     job = app.jobs.retry(result.id)
-    assert (job.state, job.retries, job.crash_count, job.error, job.result, job.finished_at) == ("PENDING", 0, 0, None, None, None)
+    assert (job.state, job.retries, job.crash_count, job.error, job.result, job.finished_at) == (
+        "PENDING",
+        0,
+        0,
+        None,
+        None,
+        None,
+    )
     trilho.run_until_idle()
     job = app.jobs.get(result.id)
     assert (seen, job.state, job.result, job.attempt) == ([0, 1, 0], "SUCCESS", "done", 3)

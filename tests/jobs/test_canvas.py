@@ -300,7 +300,6 @@ def test_group_made_in_a_body_joins_the_chord_of_its_parent(app: Trilho, trilho:
     @app.task(bind=True)
     def fan_out(self: Any) -> None:
         self.add_to_chord(tasks.add.s(10, 10), lazy=False)
-        return None
 
     result = chord([fan_out.s(), tasks.add.s(1, 1)])(tasks.note.s())
     trilho.run_until_idle()

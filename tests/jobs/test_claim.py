@@ -45,7 +45,13 @@ def test_claim_that_finished_is_not_found_again(connection: Connection) -> None:
 
 
 def test_claim_takes_what_it_can_of_a_list(connection: Connection) -> None:
-    enqueue(connection, new("a"), new("held", held=True), new("later", run_at=datetime.now(UTC) + timedelta(hours=1)), new("b"))
+    enqueue(
+        connection,
+        new("a"),
+        new("held", held=True),
+        new("later", run_at=datetime.now(UTC) + timedelta(hours=1)),
+        new("b"),
+    )
     claimed(connection, "taken")
     assert {job.id for job in claim(connection, "a", "held", "later", "taken", "unknown", "b")} == {"a", "b"}
 

@@ -27,7 +27,13 @@ class Cart:
     opened: date
 
 
-plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 rich = (
     plain
     | st.decimals(allow_nan=False, allow_infinity=False)

@@ -31,7 +31,9 @@ def test_same_call_again_is_the_same_job(app: Trilho, add: Add, trilho: Harness,
     assert app.jobs.get("one").result == 3
 
 
-@pytest.mark.parametrize("other", [{"args": (2, 2)}, {"kwargs": {"x": 1, "y": 2}}, {"name": "elsewhere", "args": (1, 2)}])
+@pytest.mark.parametrize(
+    "other", [{"args": (2, 2)}, {"kwargs": {"x": 1, "y": 2}}, {"name": "elsewhere", "args": (1, 2)}]
+)
 def test_other_call_with_the_same_id_raises_and_changes_nothing(
     app: Trilho, add: Add, query: Query, other: dict[str, Any]
 ) -> None:

@@ -25,7 +25,9 @@ def test_ignored_job_ends_so_that_nobody_waits_for_ever(app: Trilho, trilho: Har
 def test_state_that_the_body_wrote_before_ignore_is_kept(app: Trilho, trilho: Harness) -> None:
     @app.task(bind=True)
     def work(self: Any) -> None:
-        self.update_state(state=states.FAILURE, meta={"exc_type": "ValueError", "exc_message": "own", "exc_module": "builtins"})
+        self.update_state(
+            state=states.FAILURE, meta={"exc_type": "ValueError", "exc_message": "own", "exc_module": "builtins"}
+        )
         raise Ignore
 
     result = work.delay()
@@ -87,7 +89,9 @@ def test_job_rejected_with_requeue_runs_again_after_a_pause(app: Trilho, trilho:
 
 @pytest.mark.parametrize("transactional", [False, True])
 @pytest.mark.parametrize(
-    ("value", "reason"), [(object(), "cannot be stored as JSON"), ("x" * 1_000_001, "TRILHO_MAX_PAYLOAD")], ids=["object", "large"]
+    ("value", "reason"),
+    [(object(), "cannot be stored as JSON"), ("x" * 1_000_001, "TRILHO_MAX_PAYLOAD")],
+    ids=["object", "large"],
 )
 def test_result_that_cannot_be_stored_is_a_failure_with_the_reason(
     app: Trilho, trilho: Harness, transactional: bool, value: Any, reason: str
@@ -124,7 +128,9 @@ def test_result_that_the_next_step_cannot_be_given_is_a_failure_of_the_chain(app
     assert "cannot be stored" in str(app.jobs.get(result.parent.id).error)
 
 
-@pytest.mark.parametrize("words", ["a\x00b", "half \ud800 pair", "x" * 5_000_000, ""], ids=["NUL", "surrogate", "long", "empty"])
+@pytest.mark.parametrize(
+    "words", ["a\x00b", "half \ud800 pair", "x" * 5_000_000, ""], ids=["NUL", "surrogate", "long", "empty"]
+)
 def test_exception_with_any_text_ends_the_job(app: Trilho, trilho: Harness, words: str) -> None:
     @app.task
     def work() -> None:
@@ -195,8 +201,24 @@ def test_handlers_and_signals_are_celerys(app: Trilho, trilho: Harness) -> None:
     trilho.run_until_idle()
     for name, receive in receivers.items():
         getattr(signals, name).disconnect(receive)
-    assert ended_well == ["task_prerun", "before_start", "body", "on_success", "task_success", "after_return SUCCESS", "task_postrun"]
-    assert seen == ["task_prerun", "before_start", "body", "on_failure", "task_failure", "after_return FAILURE", "task_postrun"]
+    assert ended_well == [
+        "task_prerun",
+        "before_start",
+        "body",
+        "on_success",
+        "task_success",
+        "after_return SUCCESS",
+        "task_postrun",
+    ]
+    assert seen == [
+        "task_prerun",
+        "before_start",
+        "body",
+        "on_failure",
+        "task_failure",
+        "after_return FAILURE",
+        "task_postrun",
+    ]
 
 
 @pytest.mark.parametrize("how", ["ignore", "reject"])
@@ -234,7 +256,13 @@ def test_job_of_a_task_that_vanished_stays_and_says_why(app: Trilho, trilho: Har
 
 def test_any_body_ends_its_job(app: Trilho, trilho: Harness) -> None:
     """Whatever a body raises that Celery catches, the row comes to an end or to a retry."""
-    errors = [ValueError("x"), KeyError(), OSError(2, "y"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "z"), StopIteration(1)]
+    errors = [
+        ValueError("x"),
+        KeyError(),
+        OSError(2, "y"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "z"),
+        StopIteration(1),
+    ]
     errors += [AssertionError(), RecursionError("r"), TimeoutError(), type("Own", (Exception,), {})("own")]
 
     @app.task

@@ -72,7 +72,13 @@ def test_group_of_a_thousand_is_one_insert(add: Add, query: Query) -> None:
 def test_task_may_be_sent_by_a_name_that_nobody_knows_here(app: Trilho) -> None:
     result = app.send_task("elsewhere.pack", args=[1], kwargs={"b": 2}, queue="packing")
     job = app.jobs.get(result.id)
-    assert (job.task, job.args, job.kwargs, job.queue, job.state) == ("elsewhere.pack", [1], {"b": 2}, "packing", "PENDING")
+    assert (job.task, job.args, job.kwargs, job.queue, job.state) == (
+        "elsewhere.pack",
+        [1],
+        {"b": 2},
+        "packing",
+        "PENDING",
+    )
 
 
 def test_signature_and_custom_base_end_in_rows_too(app: Trilho) -> None:

@@ -9,14 +9,32 @@ import psycopg
 import pytest
 
 from tests.jobs.rows import (
-    claim, claimant, claimed, column, enqueue, failure, new, release, retry, settle, success, view, whole, with_token,
+    claim,
+    claimant,
+    claimed,
+    column,
+    enqueue,
+    failure,
+    new,
+    release,
+    retry,
+    settle,
+    success,
+    view,
+    whole,
+    with_token,
 )  # fmt: skip
 from tests.lab.database import Connection
 from trilho.jobs import store
 from trilho.jobs.job import Claimed
 from trilho.jobs.outcome import Finish, Outcome, Reschedule, interrupted, replaced
 
-LATE: dict[str, Callable[[Claimed], Outcome]] = {"success": success, "failure": failure, "retry": retry, "release": release}
+LATE: dict[str, Callable[[Claimed], Outcome]] = {
+    "success": success,
+    "failure": failure,
+    "retry": retry,
+    "release": release,
+}
 
 
 def lost(job: Claimed) -> Reschedule:
@@ -25,7 +43,17 @@ def lost(job: Claimed) -> Reschedule:
 
 def test_finish_writes_all_that_it_was_told(connection: Connection) -> None:
     job = claimed(connection)
-    end = Finish(job.id, job.claim_token, "FAILURE", result="{}", error="E: x", traceback="t", children="[]", progress="7", crash=True)
+    end = Finish(
+        job.id,
+        job.claim_token,
+        "FAILURE",
+        result="{}",
+        error="E: x",
+        traceback="t",
+        children="[]",
+        progress="7",
+        crash=True,
+    )
     assert settle(connection, end) == {"one"}
     shown = view(connection)
     assert (shown.state, shown.error, shown.traceback, shown.crash_count) == ("FAILURE", "E: x", "t", 1)

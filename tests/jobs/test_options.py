@@ -84,7 +84,9 @@ def test_queue_priority_and_headers_reach_the_body(app: Trilho, trilho: Harness)
 
     @app.task(bind=True)
     def look(self: Any) -> None:
-        seen.append((self.request.delivery_info["routing_key"], self.request.delivery_info["priority"], self.request.tenant))
+        seen.append(
+            (self.request.delivery_info["routing_key"], self.request.delivery_info["priority"], self.request.tenant)
+        )
 
     look.apply_async(queue="low", priority=9, headers={"tenant": "ana"})
     trilho.run_until_idle()
@@ -121,7 +123,18 @@ def test_request_of_the_body_is_celerys(app: Trilho, trilho: Harness) -> None:
 
     @app.task(bind=True, time_limit=20, soft_time_limit=10)
     def look(self: Any, x: int) -> None:
-        names = ("id", "task", "args", "kwargs", "retries", "root_id", "parent_id", "is_eager", "called_directly", "timelimit")
+        names = (
+            "id",
+            "task",
+            "args",
+            "kwargs",
+            "retries",
+            "root_id",
+            "parent_id",
+            "is_eager",
+            "called_directly",
+            "timelimit",
+        )
         seen.update({name: getattr(self.request, name) for name in names})
 
     result = look.apply_async((1,), time_limit=5)

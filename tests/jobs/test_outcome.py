@@ -111,7 +111,9 @@ def test_what_lies_in_no_body_is_nobodys_attempt_however_deep_it_is_wrapped(sqls
     assert is_nobodys_attempt(wrapped)
 
 
-@pytest.mark.parametrize("other", [ValueError("x"), error("23505", psycopg.IntegrityError), error("22P02", psycopg.DataError)])
+@pytest.mark.parametrize(
+    "other", [ValueError("x"), error("23505", psycopg.IntegrityError), error("22P02", psycopg.DataError)]
+)
 def test_anything_else_is_the_attempt_of_its_body(other: BaseException) -> None:
     assert not is_nobodys_attempt(other)
 

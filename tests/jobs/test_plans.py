@@ -30,9 +30,36 @@ FROM generate_series(1, {MANY}) n,
 TOKEN = str(uuid4())
 ONE = json.dumps([{"id": "job-00000001", "token": TOKEN, "state": "SUCCESS", "crash": False, "presumed": False}])
 AGAIN = json.dumps(
-    [{"id": "job-00000001", "token": TOKEN, "state": "RETRY", "outcome": "RETRY", "delay": 0, "crash": False, "presumed": False, "held": False, "replace": False}]
+    [
+        {
+            "id": "job-00000001",
+            "token": TOKEN,
+            "state": "RETRY",
+            "outcome": "RETRY",
+            "delay": 0,
+            "crash": False,
+            "presumed": False,
+            "held": False,
+            "replace": False,
+        }
+    ]
 )
-NEW = json.dumps([{"id": "new", "task": "t", "queue": "q", "priority": 0, "held": False, "args": "[]", "kwargs": "{}", "headers": "{}", "retries": 0, "send": True}])
+NEW = json.dumps(
+    [
+        {
+            "id": "new",
+            "task": "t",
+            "queue": "q",
+            "priority": 0,
+            "held": False,
+            "args": "[]",
+            "kwargs": "{}",
+            "headers": "{}",
+            "retries": 0,
+            "send": True,
+        }
+    ]
+)
 
 HOT: dict[str, dict[str, Any]] = {
     "enqueue": {"rows": NEW},
@@ -42,7 +69,13 @@ HOT: dict[str, dict[str, Any]] = {
     "reschedule": {"rows": AGAIN},
     "settled": {"rows": ONE},
     "report": {"id": "job-00000005", "token": TOKEN, "progress": "1", "custom_state": None},
-    "take_due": {"queues": ["queue-0", "queue-1"], "tasks": ["task-0", "task-1"], "limit": 10, "overdue": 0.0, "floor": BEGINNING},
+    "take_due": {
+        "queues": ["queue-0", "queue-1"],
+        "tasks": ["task-0", "task-1"],
+        "limit": 10,
+        "overdue": 0.0,
+        "floor": BEGINNING,
+    },
     "lose_all": {"queue": "queue-0", "grace": 5.0, "limit": 5000},
     "old_sent": {"grace": 5.0, "limit": 17},
     "lose_overtaken": {"grace": 5.0, "limit": 5000},
@@ -121,7 +154,16 @@ def test_due_jobs_are_found_by_queue_and_task(crowded: Connection, mode: str) ->
 
 @pytest.mark.parametrize("mode", ["generic", "custom"])
 def test_statements_of_leases_touch_no_job(crowded: Connection, mode: str) -> None:
-    pulse = {"incarnation": TOKEN, "state": "running", "running": 0, "processed": 0, "dropped": 0, "finished": "{}", "queues": [], "last_progress": None}
+    pulse = {
+        "incarnation": TOKEN,
+        "state": "running",
+        "running": 0,
+        "processed": 0,
+        "dropped": 0,
+        "finished": "{}",
+        "queues": [],
+        "last_progress": None,
+    }
     text = plan(crowded, PROCESSES["renew"], pulse, mode)
     assert "jobs" not in text
 

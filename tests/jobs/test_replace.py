@@ -65,9 +65,7 @@ def test_chord_gives_its_body_the_id(app: Trilho, trilho: Harness, add: Add, tot
 
 
 @pytest.mark.parametrize("shape", ["task", "chain", "group"])
-def test_step_of_a_chain_is_replaced_within_it(
-    app: Trilho, trilho: Harness, add: Add, total: Any, shape: str
-) -> None:
+def test_step_of_a_chain_is_replaced_within_it(app: Trilho, trilho: Harness, add: Add, total: Any, shape: str) -> None:
     shapes = {
         "task": lambda: add.s(1, 1),
         "chain": lambda: chain(add.s(1, 0), add.s(1)),

@@ -43,7 +43,13 @@ def test_success_is_seen_in_every_way(divide: Divide, trilho: Harness) -> None:
 def test_extended_facts_are_those_of_the_row(divide: Divide, trilho: Harness) -> None:
     result = divide.apply_async((1,), {"y": 2}, queue="low")
     trilho.run_until_idle()
-    assert (result.name, result.args, result.kwargs, result.queue, result.retries) == (divide.name, [1], {"y": 2}, "low", 0)
+    assert (result.name, result.args, result.kwargs, result.queue, result.retries) == (
+        divide.name,
+        [1],
+        {"y": 2},
+        "low",
+        0,
+    )
     assert result.worker == "testing"
     assert result.date_done is not None
 
@@ -150,9 +156,7 @@ def test_only_awaited_jobs_are_announced(app: Trilho, divide: Divide, trilho: Ha
 
 
 @pytest.mark.parametrize("end", ["failure", "cancel", "expiry", "crash"])
-def test_every_end_is_announced(
-    app: Trilho, divide: Divide, trilho: Harness, connection: Any, end: str
-) -> None:
+def test_every_end_is_announced(app: Trilho, divide: Divide, trilho: Harness, connection: Any, end: str) -> None:
     connection.execute("LISTEN trilho_done")
     result = divide.apply_async((1, 0), expires=60)
     with pytest.raises(celery.exceptions.TimeoutError):
@@ -182,7 +186,9 @@ def crash(app: Trilho, connection: Any, job_id: str) -> None:
     aftermath.settle_claim(app, connection, [job_id], token, verdict)
 
 
-def test_ends_that_no_body_raised_have_an_exception_too(app: Trilho, divide: Divide, trilho: Harness, connection: Any) -> None:
+def test_ends_that_no_body_raised_have_an_exception_too(
+    app: Trilho, divide: Divide, trilho: Harness, connection: Any
+) -> None:
     cancelled, expired, lost = divide.delay(1, 1), divide.apply_async((2, 1), expires=60), divide.delay(3, 1)
     app.jobs.cancel(cancelled.id)
     connection.execute("UPDATE trilho.jobs SET crash_count = 3 WHERE id = %s", (lost.id,))

@@ -17,7 +17,9 @@ A_DAY = "interval '1 day'"
 
 def worker(connection: Connection, name: str = "w@host", **pulse: object) -> UUID:
     incarnation = uuid4()
-    info = ProcessInfo("worker", name, "host", 7, "1", 10.0, pool="prefork", concurrency=2, queues=("celery",), tasks=(TASK,))
+    info = ProcessInfo(
+        "worker", name, "host", 7, "1", 10.0, pool="prefork", concurrency=2, queues=("celery",), tasks=(TASK,)
+    )
     processes.register(connection, incarnation, info)
     processes.renew(connection, incarnation, Pulse(queues=("celery",), **pulse))  # type: ignore[arg-type]
     return incarnation
@@ -82,7 +84,13 @@ def test_workers_are_shown_with_what_they_said(app: Trilho, connection: Connecti
     now = time.time()
     worker(connection, "w1@host", running=1, processed=9, last_progress=now)
     [shown] = app.jobs.stats().workers
-    assert (shown.name, shown.hostname, shown.pid, shown.pool, shown.concurrency) == ("w1@host", "host", 7, "prefork", 2)
+    assert (shown.name, shown.hostname, shown.pid, shown.pool, shown.concurrency) == (
+        "w1@host",
+        "host",
+        7,
+        "prefork",
+        2,
+    )
     assert (shown.state, shown.running, shown.processed) == ("running", 1, 9)
     assert shown.last_progress is not None
     assert abs(shown.last_progress.timestamp() - now) < 0.01

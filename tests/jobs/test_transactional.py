@@ -52,7 +52,9 @@ def test_effect_and_end_are_one_commit(app: Trilho, trilho: Harness, query: Quer
     result = work.delay("a")
     trilho.run_until_idle()
     assert (effects(), result.get(timeout=1)) == (["a"], "a")
-    assert query("SELECT count(DISTINCT xmin::text) FROM (SELECT xmin FROM effects UNION ALL SELECT xmin FROM trilho.jobs) x") == [(1,)]
+    assert query(
+        "SELECT count(DISTINCT xmin::text) FROM (SELECT xmin FROM effects UNION ALL SELECT xmin FROM trilho.jobs) x"
+    ) == [(1,)]
 
 
 def test_effect_goes_with_a_body_that_fails(app: Trilho, trilho: Harness, effects: Any) -> None:
@@ -96,9 +98,7 @@ def test_job_enqueued_by_the_body_comes_and_goes_with_the_effect(app: Trilho, tr
     assert [result.exists() for result in made] == [False, True]
 
 
-def test_job_enqueued_by_the_failure_handler_outlives_the_rollback(
-    app: Trilho, trilho: Harness, effects: Any
-) -> None:
+def test_job_enqueued_by_the_failure_handler_outlives_the_rollback(app: Trilho, trilho: Harness, effects: Any) -> None:
     seen: list[str] = []
 
     @app.task
@@ -205,9 +205,7 @@ def test_member_of_a_chord_whose_commit_is_refused_fails_the_chord(
     assert fanned.state == ("FAILURE" if refusal == "23514" else "SUCCESS")
 
 
-def test_attempt_whose_claim_was_lost_leaves_nothing(
-    app: Trilho, trilho: Harness, query: Query, effects: Any
-) -> None:
+def test_attempt_whose_claim_was_lost_leaves_nothing(app: Trilho, trilho: Harness, query: Query, effects: Any) -> None:
     seen: list[str] = []
 
     @app.task

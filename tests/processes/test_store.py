@@ -177,7 +177,10 @@ def test_duty_is_free_again_when_its_time_is_over(connection: Connection) -> Non
 def test_only_live_processes_know_tasks_and_queues(connection: Connection) -> None:
     register(connection, tasks=("a", "b"), queues=("q",))
     register(connection, tasks=("b", "c"), queues=("r",))
-    late, stopped = register(connection, tasks=("late",), queues=("s",)), register(connection, tasks=("d",), queues=("t",))
+    late, stopped = (
+        register(connection, tasks=("late",), queues=("s",)),
+        register(connection, tasks=("d",), queues=("t",)),
+    )
     change(connection, late, f"seen_at = {LONG_AGO}")
     change(connection, stopped, "state = 'stopped'")
     assert sorted(store.known_tasks(connection)) == ["a", "b", "c"]

@@ -66,7 +66,9 @@ def test_newest_of_several_is_returned(trilho: Harness, send: Any) -> None:
 @pytest.mark.parametrize("arguments", [{"to": "bia"}, {"to": "ana", "subject": "Bye"}, {"unknown": 1}])
 def test_failed_claim_shows_what_there_is(trilho: Harness, send: Any, arguments: dict[str, Any]) -> None:
     send.delay("ana")
-    with pytest.raises(AssertionError, match=r"was not enqueued; there is:\s+send\(to='ana', subject='Welcome', where=None\)"):
+    with pytest.raises(
+        AssertionError, match=r"was not enqueued; there is:\s+send\(to='ana', subject='Welcome', where=None\)"
+    ):
         trilho.assert_enqueued(send, **arguments)
 
 

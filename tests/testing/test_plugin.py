@@ -44,7 +44,19 @@ def run(folder: Path, files: dict[str, str], **environment: str) -> subprocess.C
     for name, content in files.items():
         (folder / name).write_text(content)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TRILHO_", "PYTEST_"))}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "--rootdir", str(folder), str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        "--rootdir",
+        str(folder),
+        str(folder),
+    ]
     return subprocess.run(
         command, cwd=folder, env=inherited | environment, capture_output=True, text=True, timeout=100, check=False
     )
@@ -88,5 +100,9 @@ def test_nothing_is_left_on_the_server(tmp_path: Path, postgres_server: str) -> 
             return {name for (name,) in rows}
 
     before = databases()
-    run(tmp_path, {"shop.py": SHOP, "conftest.py": CONFTEST, "test_shop.py": TEST}, TRILHO_TEST_DATABASE_URL=postgres_server)
+    run(
+        tmp_path,
+        {"shop.py": SHOP, "conftest.py": CONFTEST, "test_shop.py": TEST},
+        TRILHO_TEST_DATABASE_URL=postgres_server,
+    )
     assert databases() - before == set()

@@ -17,7 +17,16 @@ EXPECTED = {number for number, line in enumerate(USAGE.read_text().splitlines(),
 
 
 def mypy(path: Path) -> set[int]:
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--no-incremental", "--cache-dir", "/dev/null"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--no-error-summary",
+        "--no-incremental",
+        "--cache-dir",
+        "/dev/null",
+    ]
     done = subprocess.run([*command, str(path)], cwd=ROOT, capture_output=True, text=True, check=False)
     lines = re.findall(rf"^{re.escape(str(path.relative_to(ROOT)))}:(\d+): error", done.stdout, re.MULTILINE)
     others = [line for line in done.stdout.splitlines() if ": error" in line and path.name not in line]

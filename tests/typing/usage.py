@@ -1,11 +1,10 @@
 """Typed use of the public names. Each line marked `error` must be refused by mypy and pyright, every other accepted."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_type
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from typing_extensions import assert_type
 
 from trilho import AsyncTx, Job, JobFilter, JobPage, QueueStats, Result, Task, Trilho, Tx
 

@@ -197,6 +197,15 @@ class HeldConnection:
 
 
 @contextmanager
+def brief_transaction(connection: Connection, seconds: float) -> Iterator[None]:
+    """A transaction that the server ends when this process stands still in it for so long, so that its locks go."""
+    with connection.transaction():
+        milliseconds = f"{max(1, round(seconds * 1000))}ms"
+        connection.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (milliseconds,))
+        yield
+
+
+@contextmanager
 def naming_a_missing_schema() -> Iterator[None]:
     """Raise ConfigurationError where a table of ours is missing."""
     try:

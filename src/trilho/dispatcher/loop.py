@@ -150,8 +150,8 @@ class Dispatcher:
         try:
             if loop.duty and not loop.is_ours(connection, self.identity.incarnation):
                 return
-            while loop.act(connection) is True and not self._stopping.is_set():
-                pass
+            if loop.act(connection) is True:
+                loop.next_at = time.monotonic()  # there is more, after the other loops had their turn
         except LOST:
             raise
         except Exception:  # one loop that fails must not stop the others

@@ -28,20 +28,24 @@ class FindLost:
     def __call__(self, connection: Connection) -> None:
         """Look once."""
         found = store.lose_overtaken(connection, self.grace, BATCH)
-        for queue, old in store.old_sent(connection, self.grace, ALMOST_NONE + 1):
-            depth = self._depth(queue)
-            if depth is not None and depth < old and depth <= ALMOST_NONE:
+        old = store.old_sent(connection, self.grace, ALMOST_NONE + 1)
+        depths = self._depths([queue for queue, _ in old])
+        for queue, waiting in old:
+            if depths[queue] < waiting and depths[queue] <= ALMOST_NONE:
                 found += store.lose_all(connection, queue, self.grace, BATCH)
         if found:
             log.warning("wakeups.lost", count=found)
 
-    def _depth(self, queue: str) -> int | None:
+    def _depths(self, queues: list[str]) -> dict[str, int]:
+        """What the broker holds; an absent one delivers nothing, and is asked once a round only."""
+        depths = dict.fromkeys(queues, 0)
         try:
             self._broker = self._broker or self.broker()
-            return self._broker.depth(queue)
+            for queue in queues:
+                depths[queue] = self._broker.depth(queue)
         except Exception as error:  # whatever the broker's client raises
             log.debug("broker.away", error=repr(error))
-            return 0  # an absent broker delivers nothing; polling hands the jobs over meanwhile
+        return depths
 
 
 @dataclass

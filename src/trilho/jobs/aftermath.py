@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from trilho.db.pool import Connection
+from trilho.db.pool import Connection, brief_transaction
 from trilho.jobs import store
 from trilho.jobs.attempt import RunningAttempt
 from trilho.jobs.consequences import with_consequences
@@ -43,7 +43,7 @@ def time_out(limit: float | None) -> Verdict:
 def settle_claim(app: "Trilho", connection: Connection, ids: Sequence[str], token: UUID, verdict: Verdict) -> int:
     """Settle what a claim still holds; ids that it does not hold get a new wake-up. Returns how many it held."""
     store.end_backends(connection, [token])
-    with connection.transaction():
+    with brief_transaction(connection, app.settings.lease):
         claimed = store.lock_claimed(connection, ids, token)
         conclusion = _conclude(app, connection, claimed, verdict)
         held = {job.id for job in claimed}
@@ -57,7 +57,7 @@ def settle_dead(app: "Trilho", connection: Connection, workers: Sequence[UUID], 
     faults = app.database.faults
     tokens = [row[0] for row in connection.execute(_TOKENS, {"workers": list(workers)})]
     store.end_backends(connection, tokens)
-    with connection.transaction():
+    with brief_transaction(connection, app.settings.lease):
         claimed = store.lock_running(connection, workers, limit)
         faults.hit("recover.selected")
         conclusion = _conclude(app, connection, claimed, verdict)
@@ -82,7 +82,7 @@ def _conclude(app: "Trilho", connection: Connection, claimed: Sequence[Claimed],
 
 def cancel_waiting(app: "Trilho", connection: Connection, job_id: str) -> bool:
     """End a job that waits; whether it did."""
-    with connection.transaction():
+    with brief_transaction(connection, app.settings.lease):
         job = store.seize(connection, job_id, uuid4())
         if job is None:
             return False

@@ -69,7 +69,9 @@ class RowAMQP(AMQP):  # type: ignore[misc]
         attempt = running()
         if attempt is not None and job.id == attempt.job.id:
             attempt.next_run = job
-        elif attempt is not None and (attempt.dispatching or hands_over(rows, attempt)):
+        elif attempt is not None and (
+            attempt.dispatching or job.group_id in attempt.grown or hands_over(rows, attempt)
+        ):
             attempt.new_jobs += [row for row in rows if row.id != attempt.job.id]
         elif isinstance(producer, RowProducer):
             producer.rows += rows
@@ -83,6 +85,11 @@ class RowAMQP(AMQP):  # type: ignore[misc]
             queue = route.get("queue")
         name: str = getattr(queue, "name", queue) or self.app.conf.task_default_queue
         return name
+
+
+def belongs_to_the_end(rows: list[NewJob], attempt: RunningAttempt) -> bool:
+    """Whether these are for the commit of the attempt: what the tracer sends, a member of its chord, a replacement."""
+    return bool(attempt.dispatching) or rows[0].group_id in attempt.grown or hands_over(rows, attempt)
 
 
 def hands_over(rows: list[NewJob], attempt: RunningAttempt) -> bool:

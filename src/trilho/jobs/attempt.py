@@ -25,6 +25,7 @@ class RunningAttempt:
     new_jobs: list[NewJob] = field(default_factory=list)
     others: list[OtherResult] = field(default_factory=list)
     parts: list[ChordPart] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)  # chords that the body added a member to
     dispatching: int = 0
     committed: bool = False
     fenced: bool = False
@@ -41,7 +42,7 @@ class RunningAttempt:
 
     def forget_what_follows(self) -> None:
         """The end that these belonged to did not come about."""
-        self.new_jobs, self.others, self.parts = [], [], []
+        self.new_jobs, self.others, self.parts, self.grown = [], [], [], []
 
 
 _running: ContextVar[RunningAttempt | None] = ContextVar("trilho_attempt", default=None)

@@ -27,4 +27,10 @@ class RowControl(Control):  # type: ignore[misc]
                     self.app.jobs.cancel(job_id)
             except TrilhoError as error:
                 log.info("revoke.nothing_to_do", job=job_id, reason=str(error))
-        return super().revoke(task_id, destination=destination, terminate=terminate, **options)
+        try:
+            with self.app.connect_impatiently() as connection:
+                options.setdefault("connection", connection)
+                return super().revoke(task_id, destination=destination, terminate=terminate, **options)
+        except Exception as error:  # whatever the broker's client raises: the rows are written
+            log.warning("broker.away", error=repr(error))
+            return None

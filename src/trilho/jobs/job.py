@@ -85,7 +85,7 @@ class Claimed:
     group_id: str | None
     sent_at: datetime | None
     sends: int
-    expired: bool = False
+    ending: str | None = None  # why it must not begin: cancelled meanwhile, expired
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(%(ids)s AS json)))) AN
   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
-    coalesce(expires_at <= clock_timestamp(), false) AS expired;
+    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+         WHEN expires_at <= clock_timestamp() THEN 'expired before it was started' END AS ending;
 
 -- name: seize
 -- PENDING | RETRY -> STARTED for whoever ends a waiting job in the same transaction (a cancel), whether due or not.
@@ -67,7 +68,7 @@ UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s,
     started_at = clock_timestamp()
 WHERE id = %(id)s AND state IN ('PENDING', 'RETRY')
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, false AS expired;
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending;
 
 -- name: finish
 -- STARTED | PROCESSING -> SUCCESS | FAILURE | REVOKED, only while the claim is ours: a row with our token, an owner and
@@ -108,9 +109,9 @@ done AS (
     UPDATE trilho.jobs j SET
         state = r.state, result = r.result, error = r.error, traceback = r.traceback,
         run_at = coalesce(r.run_at, clock_timestamp() + r.delay * interval '1 second'),
-        crash_count = j.crash_count + r.crash::int,
+        crash_count = CASE WHEN r.outcome = 'RETRY' THEN 0 ELSE j.crash_count + r.crash::int END,
         claim_token = CASE WHEN r.outcome = 'LOST' THEN NULL ELSE j.claim_token END,
-        held = r.held, worker = NULL, sent_at = NULL, custom_state = NULL, cancel_requested_at = NULL,
+        held = r.held, worker = NULL, sent_at = NULL, sends = 0, custom_state = NULL,
         task = coalesce(r.task, j.task), queue = coalesce(r.queue, j.queue), priority = coalesce(r.priority, j.priority),
         args = coalesce(r.args, j.args), kwargs = coalesce(r.kwargs, j.kwargs),
         canvas = CASE WHEN r.replace THEN r.canvas ELSE j.canvas END,
@@ -163,7 +164,7 @@ RETURNING id;
 -- takes nothing back from it any more.
 WITH again AS (
     UPDATE trilho.jobs SET
-        state = 'PENDING', retries = 0, crash_count = 0, run_at = clock_timestamp(), sent_at = NULL, finished_at = NULL,
+        state = 'PENDING', retries = 0, crash_count = 0, run_at = clock_timestamp(), sent_at = NULL, sends = 0, finished_at = NULL,
         expires_at = NULL, result = NULL, error = NULL, traceback = NULL, progress = NULL, children = NULL,
         cancel_requested_at = NULL, claim_token = NULL, worker = NULL
     WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown'
@@ -242,7 +243,7 @@ FROM trilho.job_attempts WHERE job_id = %(id)s ORDER BY number;
 -- name: lock_running
 -- The running jobs of these processes, locked in order; rows that somebody else settles just now are left to them.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, false AS expired
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending
 FROM trilho.jobs
 WHERE worker = ANY(%(workers)s) AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
@@ -250,7 +251,7 @@ ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
 -- name: lock_claimed
 -- The jobs that are still held by this claim, locked in order.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, false AS expired
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending
 FROM trilho.jobs
 WHERE id = ANY(%(ids)s) AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id FOR UPDATE;

@@ -197,16 +197,27 @@ class Pipe:
         pause = 0.0
         while True:
             batch = self._take()
-            try:
-                for address, jobs in by_address(batch).items():
-                    broker.send(address, jobs)
+            failed, error = self._send(broker, batch)
+            if error is None:
                 pause = 0.0
                 time.sleep(GATHER)
-            except Exception as error:  # whatever the broker's client raises: the rows are safe
+            else:
                 pause = min(5.0, pause * 2 or 0.2)
                 log.warning("broker.away", error=repr(error), waiting=len(self._waiting), retry_in=pause)
-                self._waiting.extendleft(reversed(batch[: self._capacity - len(self._waiting)]))
+                if len(failed) == len(batch):  # otherwise the fault lies in them: the dispatcher finds their rows
+                    self._waiting.extendleft(reversed(batch[: self._capacity - len(self._waiting)]))
                 time.sleep(pause)
+
+    def _send(self, broker: Broker, batch: Sequence[NewJob]) -> tuple[list[NewJob], Exception | None]:
+        failed: list[NewJob] = []
+        last: Exception | None = None
+        for address, jobs in by_address(batch).items():
+            try:
+                broker.send(address, jobs)
+            except Exception as error:  # whatever the broker's client raises: the rows are safe
+                failed += jobs
+                last = error
+        return failed, last
 
     def _take(self) -> list[NewJob]:
         with self._ring:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -12,7 +13,7 @@ from celery.app.trace import TraceInfo
 from celery.exceptions import Reject
 from celery.states import IGNORED, REJECTED
 
-from trilho.db.pool import LOST, Connection
+from trilho.db.pool import LOST, Connection, brief_transaction
 from trilho.db.transaction import Tx
 from trilho.errors import ClaimLost
 from trilho.jobs import store
@@ -41,6 +42,7 @@ class SliceOrder:
     worker: UUID
     worker_name: str
     slot: int
+    epoch: float = 0.0  # of the lease under which the order was given
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Runner:
             self.busy = False
 
     def _work(self, order: SliceOrder) -> SliceReport:
-        if not self.shared.may_run():
+        if not self.shared.may_run() or order.epoch != self.shared.epoch:
             raise ClaimLost("the lease of this worker is over")
         faults = self.database.faults
         faults.hit("claim.before")
@@ -99,7 +101,7 @@ class Runner:
         for index, job in enumerate(claimed):
             attempt = RunningAttempt(job, order.token, order.worker_name)
             self.shared.mark(order.slot, BODY + index)
-            report[job.id] = self._expire(attempt) if job.expired else self._run(attempt)
+            report[job.id] = self._end_unstarted(attempt) if job.ending else self._run(attempt)
             self.shared.mark(order.slot, CLAIMED)
             ended.append(attempt)
         faults.hit("finish.before")
@@ -110,9 +112,9 @@ class Runner:
 
     # ---- one body
 
-    def _expire(self, attempt: RunningAttempt) -> Ran:
-        expired = Finish(attempt.job.id, attempt.token, REVOKED, error="expired before it was started")
-        attempt.outcome = with_consequences(self.app, attempt, expired)
+    def _end_unstarted(self, attempt: RunningAttempt) -> Ran:
+        unstarted = Finish(attempt.job.id, attempt.token, REVOKED, error=attempt.job.ending)
+        attempt.outcome = with_consequences(self.app, attempt, unstarted)
         return ran_of(attempt.job, REVOKED)
 
     def _run(self, attempt: RunningAttempt) -> Ran:
@@ -131,7 +133,10 @@ class Runner:
             with entered(attempt):
                 traced = task.__trace__(job.id, request["args"], request["kwargs"], request)
             self.in_body = False
-            self._decide(attempt, traced.info)
+            if self._was_interrupted(attempt, traced.info):
+                self._release_interrupted(attempt)
+            else:
+                self._decide(attempt, traced.info)
             self._keep_progress(attempt)
             failed = traced.info is not None
             value = traced.retval if failed else traced.retstr
@@ -143,7 +148,8 @@ class Runner:
             self.in_body = False
             self.progress.end(job.id)
             if attempt.tx is not None:
-                attempt.tx.close()
+                with suppress(Exception):  # the connection may be gone, and with it the transaction
+                    attempt.tx.close()
 
     def _open_transaction(self, attempt: RunningAttempt) -> Tx:
         tx = Tx(self.database, application_name=store.transaction_name(attempt.token))
@@ -164,6 +170,18 @@ class Runner:
         elif info is not None and info.state == IGNORED and attempt.next_run is None:
             stop_here(self.app, attempt)
         attempt.outcome = outcome
+
+    def _was_interrupted(self, attempt: RunningAttempt, info: TraceInfo | None) -> bool:
+        """Whether the body's own transaction failed for a reason that lies in no body."""
+        raised = getattr(info, "retval", None)
+        raised = getattr(raised, "exc", raised)
+        return attempt.tx is not None and isinstance(raised, BaseException) and is_nobodys_attempt(raised)
+
+    def _release_interrupted(self, attempt: RunningAttempt) -> None:
+        attempt.forget_what_follows()
+        attempt.next_run = None
+        pause = min(30.0, 0.05 * 2 ** min(attempt.job.attempt, 10))
+        attempt.outcome = released(attempt.job.id, attempt.token, "nobody's attempt: its transaction was lost", pause)
 
     def _keep_progress(self, attempt: RunningAttempt) -> None:
         report = self.progress.end(attempt.job.id)
@@ -203,7 +221,7 @@ class Runner:
         if len(attempts) == 1 and is_plain(attempts[0]):
             conclusion = conclude(self.app, connection, attempts)
         else:
-            with connection.transaction():
+            with brief_transaction(connection, self.app.settings.lease):
                 conclusion = conclude(self.app, connection, attempts)
         self._report_fenced(connection, attempts)
         follow_up(self.app, conclusion)

@@ -56,6 +56,8 @@ def _is_an_end(attempt: RunningAttempt) -> bool:
 def _write_following(app: "Trilho", connection: Connection, attempt: RunningAttempt) -> list[NewJob]:
     """Chord parts, results of other jobs, links; each may bring about more. Returns the jobs that were enqueued."""
     enqueued: list[NewJob] = []
+    for chord in attempt.grown:
+        store.changed(connection, "grow_chord", id=chord)
     now = attempt
     while now.parts or now.others or now.new_jobs:
         then = replace(attempt, parts=[], others=[], new_jobs=[])  # this may be repeated: leave `attempt` as it is
@@ -104,7 +106,7 @@ def conclude_or_raise(app: "Trilho", connection: Connection, attempt: RunningAtt
 
 def is_plain(attempt: RunningAttempt) -> bool:
     """Whether the end of this attempt is a single statement."""
-    return not (attempt.new_jobs or attempt.others or attempt.parts)
+    return not (attempt.new_jobs or attempt.others or attempt.parts or attempt.grown)
 
 
 def follow_up(app: "Trilho", conclusion: Conclusion) -> None:
@@ -119,10 +121,13 @@ def _return_part(app: "Trilho", connection: Connection, part: ChordPart) -> None
     parts = store.chord_parts(connection, part.chord)
     callback = maybe_signature(codec.loads(body), app=app)
     failed = next((result for state, result in parts if state != "SUCCESS"), None)
-    if failed is None:
-        callback.apply_async(([codec.loads(result) for _, result in parts],))
-    else:
+    if failed is not None:
         _fail_chord(app, callback, ChordError(f"a member of the chord failed: {failed}"))
+        return
+    try:
+        callback.apply_async(([codec.loads(result) for _, result in parts],))
+    except (TypeError, ValueError) as error:  # the last member must not be undone for it
+        _fail_chord(app, callback, ChordError(f"the body of the chord cannot be enqueued: {error}"))
 
 
 def _fail_chord(app: "Trilho", callback: Any, error: ChordError) -> None:

@@ -67,7 +67,7 @@ class Lease:
             try:
                 connection = connection or self.database.open_connection()
                 self._renew(connection)
-            except psycopg.Error as error:  # also a schema that is not there yet: the next try may find it
+            except Exception as error:  # this thread must not end: without renewals the worker is deaf for ever
                 log.warning("lease.not_renewed", error=str(error).strip())
                 _close(connection)
                 connection = None
@@ -86,9 +86,17 @@ class Lease:
         with self._lock:
             if incarnation == self.incarnation:
                 self.shared.deadline = before + self.info.lease * (1 - MARGIN)
-        while self._outlived:
-            store.absolve(connection, self._outlived[-1])
-            self._outlived.pop()
+        if self._outlived:
+            # In a thread of its own: it locks job rows, and nothing may hold a renewal up.
+            outlived, self._outlived = self._outlived, []
+            threading.Thread(target=self._absolve, args=(outlived,), name="trilho-absolve", daemon=True).start()
+
+    def _absolve(self, outlived: list[UUID]) -> None:
+        for incarnation in outlived:
+            try:
+                self.database.run(store.absolve, incarnation)
+            except psycopg.Error as error:
+                log.warning("lease.not_absolved", incarnation=str(incarnation), error=str(error).strip())
 
     # ---- losing it
 
@@ -104,7 +112,7 @@ class Lease:
             if incarnation != self.incarnation:
                 return
             log.error("lease.lost", incarnation=str(incarnation), reason=reason)
-            self.shared.deadline = 0.0
+            self.shared.end_lease()
             self._outlived.append(incarnation)
             self._registered = False
             self.incarnation = uuid_utils.uuid7()

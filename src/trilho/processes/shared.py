@@ -8,7 +8,7 @@ IDLE = 0
 CLAIMED = 1
 BODY = 2  # BODY + n: the body of the n-th job of the slice runs
 
-_HEAD = 8
+_HEAD = 16
 
 
 def boot_time() -> float:
@@ -22,6 +22,7 @@ class SharedState:
     def __init__(self, slots: int) -> None:
         self._memory = mmap.mmap(-1, _HEAD + slots)
         self._deadline = ctypes.c_double.from_buffer(self._memory)
+        self._epoch = ctypes.c_double.from_buffer(self._memory, 8)
         self.slots = slots
 
     @property
@@ -32,6 +33,16 @@ class SharedState:
     @deadline.setter
     def deadline(self, value: float) -> None:
         self._deadline.value = value
+
+    @property
+    def epoch(self) -> float:
+        """Counts the leases that this process has lost."""
+        return self._epoch.value
+
+    def end_lease(self) -> None:
+        """The lease is over: what was ordered under it must not begin any more."""
+        self._deadline.value = 0.0
+        self._epoch.value += 1
 
     def may_run(self) -> bool:
         """Whether the lease is good now."""

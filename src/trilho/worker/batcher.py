@@ -74,9 +74,8 @@ class Batcher:
 
     def add(self, request: Any) -> None:
         """Take a request of Celery's strategy; what the dispatcher hands over goes first."""
-        if not self.closed:
-            (self.waiting.appendleft if request.direct else self.waiting.append)(request)
-            self.schedule()
+        (self.waiting.appendleft if request.direct else self.waiting.append)(request)
+        self.schedule()
 
     def schedule(self) -> None:
         """Fill the pool soon."""
@@ -93,6 +92,10 @@ class Batcher:
     def knows(self, job_id: str) -> bool:
         """Whether this worker has the job at hand already."""
         return job_id in state.requests
+
+    def runs(self, job_id: str) -> bool:
+        """Whether a slice with this job is under way."""
+        return any(job_id in under_way.requests for under_way in list(self.slices.values()))
 
     # ---- slices
 
@@ -114,7 +117,14 @@ class Batcher:
 
     def _start(self, request: Any) -> None:
         lease = self.consumer.lease
-        order = SliceOrder((request.id,), uuid4(), lease.incarnation, self.consumer.hostname, self._free_slots.pop())
+        order = SliceOrder(
+            (request.id,),
+            uuid4(),
+            lease.incarnation,
+            self.consumer.hostname,
+            self._free_slots.pop(),
+            self.consumer.app.shared.epoch,
+        )
         self.consumer.app.shared.mark(order.slot, IDLE)
         under_way = Slice(order, {request.id: request}, time.monotonic())
         self.slices[order.token] = under_way
@@ -219,22 +229,39 @@ class Batcher:
         self.consumer.poke()
 
     def _verdict(self, under_way: Slice, error: BaseException) -> Verdict:
-        shared, order = self.consumer.app.shared, under_way.order
-        if under_way.ending == "cancelled" or isinstance(error, (Terminated, TaskRevokedError)):
+        ending = self._ending(under_way, error)
+        if ending == "cancelled":
             return aftermath.revoke("cancelled while it ran")
-        if self.closed:
-            under_way.ending = under_way.ending or "shutdown"
-        if under_way.ending is not None:
-            return aftermath.release(f"its worker ended it: {under_way.ending}")
+        if ending is not None:
+            return aftermath.release(f"its worker ended it: {ending}")
         if isinstance(error, TimeLimitExceeded):
-            return aftermath.time_out(error.args[0] if error.args else None)
+            return self._verdict_on_time_out(under_way.order, error)
         if isinstance(error, (ClaimLost, *LOST)):
             return aftermath.release(f"the slice failed: {error!r}", delay=1.0)
+        return self._verdict_on_crash(under_way.order, error)
+
+    def _ending(self, under_way: Slice, error: BaseException) -> str | None:
+        """Why this worker itself ended the process; None if it did not."""
+        if isinstance(error, (Terminated, TaskRevokedError)):
+            return "cancelled"
+        if under_way.ending is not None:
+            return under_way.ending
+        if self.closed:
+            return "shutdown"
+        lost = under_way.order.worker != self.consumer.lease.incarnation or not self.consumer.app.shared.may_run()
+        return "lease" if lost else None  # the pool process may look at the deadline before we do
+
+    def _verdict_on_time_out(self, order: SliceOrder, error: TimeLimitExceeded) -> Verdict:
+        if self.consumer.app.shared.read(order.slot) < BODY:
+            return aftermath.release("the time limit passed while its end was being written", delay=1.0)
+        return aftermath.time_out(error.args[0] if error.args else None)
+
+    def _verdict_on_crash(self, order: SliceOrder, error: BaseException) -> Verdict:
         limit = self.consumer.app.settings.max_crashes
         if not isinstance(error, (WorkerLostError, SystemExit)):
             # The process lives, the slice does not: counted, so that what can never be written comes to an end.
             return aftermath.crash(Death(f"the slice failed: {error!r}"), limit, lambda job: True)
-        running = shared.read(order.slot) - BODY
+        running = self.consumer.app.shared.read(order.slot) - BODY
         return aftermath.crash(Death(f"{error}"), limit, lambda job: running >= 0 and order.ids[running] == job.id)
 
     # ---- ending bodies

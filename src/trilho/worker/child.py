@@ -32,7 +32,18 @@ def begin(app: "Trilho") -> None:
 
     if SIG_SOFT_TIMEOUT is not None:
         signal.signal(SIG_SOFT_TIMEOUT, on_soft_limit)
-    threading.Thread(target=_watch, args=(app,), name="trilho-child", daemon=True).start()
+    for task in (_watch, _flush):
+        threading.Thread(target=task, args=(app,), name="trilho-child", daemon=True).start()
+
+
+def _flush(app: "Trilho") -> None:
+    """Write the reports that the throttle held back; apart from the watch, which must wait for nobody."""
+    while True:
+        time.sleep(LOOK)
+        try:
+            app.runner.progress.flush()
+        except Exception:  # progress is for eyes
+            log.exception("progress.not_written")
 
 
 def _watch(app: "Trilho") -> None:
@@ -40,7 +51,6 @@ def _watch(app: "Trilho") -> None:
     runner, shared, parent = app.runner, app.shared, os.getppid()
     while os.getppid() == parent:
         time.sleep(LOOK)
-        runner.progress.flush()
         if runner.busy and boot_time() >= shared.deadline:
             log.error("lease.over", pid=os.getpid())
             break

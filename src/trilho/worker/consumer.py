@@ -14,8 +14,9 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu import Message as BrokerMessage
 from kombu.transport import redis
+from psycopg.errors import UndefinedTable
 
-from trilho.db.pool import Connection
+from trilho.db.pool import LOST, Connection
 from trilho.dispatcher.loop import Dispatcher
 from trilho.jobs import store
 from trilho.jobs.aftermath import release
@@ -169,7 +170,10 @@ class JobConsumer(Consumer):  # type: ignore[misc]
 
     def settle_strays(self, claims: Sequence[tuple[str, UUID]]) -> None:
         """Give back jobs whose settlement failed."""
+        known = set(self.tokens())
         for job_id, token in claims:
+            if token in known:
+                continue
             log.warning("claim.stray", job=job_id)
             self.clerk.submit(self.batcher._settle, (job_id,), token, release("its worker lost sight of it"))
 
@@ -193,8 +197,15 @@ class JobConsumer(Consumer):  # type: ignore[misc]
 
     def _take_over(self, jobs: Sequence[DueJob]) -> None:
         for job in jobs:
-            if not self.batcher.knows(job.id):
+            if self.batcher.knows(job.id):
+                self._hand_out_later(job.id)
+            else:
                 self._handle(_message_of(job))
+
+    def _hand_out_later(self, job_id: str) -> None:
+        """The wake-up came before this worker had closed the last attempt: it must not be lost with that."""
+        if self.batcher.runs(job_id):
+            self.later(0.2, lambda: self.clerk.submit(store.changed, "resend", ids=[job_id]))
 
     # ---- messages
 
@@ -208,6 +219,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
             elif self.batcher.knows(message.headers["id"]):
                 self.batcher.pulse.dropped += 1
                 message.ack_log_error(log, self.connection_errors)
+                self._hand_out_later(message.headers["id"])
             else:
                 handler(message)
 
@@ -218,10 +230,12 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """Make the row of a plain Celery message; only then is the message acknowledged."""
         try:
             job = adopted(message, self.app.tasks, self.app.conf.task_default_queue)
-        except (KeyError, TypeError, ValueError) as error:
+            store.changed(connection, "adopt", rows=store.rows_json([job]))
+        except (*LOST, UndefinedTable):
+            raise
+        except Exception as error:  # no row can be made of it; unacknowledged, it would hold a place for ever
             self.call_soon(self.on_invalid_task, None, message, error)
             return
-        store.changed(connection, "adopt", rows=store.rows_json([job]))
         self.app.database.faults.hit("adopt.after")
         self.call_soon(self._adopted, message, job)
 

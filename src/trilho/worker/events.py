@@ -27,8 +27,9 @@ class ThreadedDispatcher(EventDispatcher):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
 
     def _publish(self, event: Any, producer: Any, routing_key: str, **_: Any) -> None:
+        kept = list(event) if isinstance(event, list) else event  # Celery empties its buffer when this returns
         with self._filled:
-            self._outgoing.append((event, routing_key))
+            self._outgoing.append((kept, routing_key))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="trilho-events", daemon=True)
                 self._thread.start()

@@ -1,0 +1,81 @@
+"""What becomes of a slice that went wrong, decided from what the parent knows."""
+
+from collections import deque
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+
+from tests.jobs.test_outcome import job
+from trilho.errors import ClaimLost, DuplicateJob
+from trilho.jobs.runner import SliceOrder
+from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
+from trilho.worker.batcher import Batcher, Slice
+
+LIMIT = 3
+
+
+@pytest.fixture
+def batcher() -> Batcher:
+    app = SimpleNamespace(shared=SharedState(1), settings=SimpleNamespace(max_crashes=LIMIT))
+    return Batcher(SimpleNamespace(app=app), deque())  # type: ignore[arg-type]
+
+
+def verdict(
+    batcher: Batcher, error: BaseException, doing: int = BODY, ending: str | None = None, crashes: int = 0
+) -> Any:
+    under_way = Slice(SliceOrder(("one",), uuid4(), uuid4(), "w", 0), {}, 0.0, ending=ending)
+    batcher.consumer.app.shared.mark(0, doing)
+    return batcher._verdict(under_way, error)(job(crash_count=crashes))
+
+
+@pytest.mark.parametrize("doing", [IDLE, CLAIMED])
+def test_process_that_died_outside_the_body_is_nobodys_crash(batcher: Batcher, doing: int) -> None:
+    outcome = verdict(batcher, WorkerLostError("killed"), doing)
+    assert (outcome.state, outcome.crash) == ("PENDING", False)
+
+
+def test_process_that_died_in_the_body_is_counted(batcher: Batcher) -> None:
+    outcome = verdict(batcher, WorkerLostError("killed"))
+    assert (outcome.state, outcome.crash, outcome.presumed) == ("PENDING", True, False)
+    assert verdict(batcher, WorkerLostError("killed"), crashes=LIMIT).state == "FAILURE"
+
+
+@pytest.mark.parametrize("error", [DuplicateJob("x"), ValueError("x"), psycopg.DataError("x")])
+@pytest.mark.parametrize("doing", [CLAIMED, BODY])
+def test_slice_that_can_never_be_written_comes_to_an_end(batcher: Batcher, error: Exception, doing: int) -> None:
+    assert verdict(batcher, error, doing).crash
+    last = verdict(batcher, error, doing, crashes=LIMIT)
+    assert last.state == "FAILURE"
+    assert "the slice failed" in str(last.error)
+
+
+@pytest.mark.parametrize("error", [ClaimLost("x"), psycopg.OperationalError("x"), psycopg.InterfaceError("x")])
+def test_database_that_was_away_is_nobodys_crash(batcher: Batcher, error: Exception) -> None:
+    outcome = verdict(batcher, error, crashes=LIMIT)
+    assert (outcome.state, outcome.crash) == ("PENDING", False)
+
+
+@pytest.mark.parametrize("ending", ["lease", "shutdown"])
+def test_body_that_its_own_worker_ended_is_given_back(batcher: Batcher, ending: str) -> None:
+    outcome = verdict(batcher, WorkerLostError("killed"), ending=ending, crashes=LIMIT)
+    assert (outcome.state, outcome.crash) == ("PENDING", False)
+
+
+@pytest.mark.parametrize(("error", "ending"), [(WorkerLostError("killed"), "cancelled"), (Terminated(9), None)])
+def test_cancelled_body_is_revoked(batcher: Batcher, error: BaseException, ending: str | None) -> None:
+    assert verdict(batcher, error, ending=ending).state == "REVOKED"
+
+
+def test_time_limit_is_a_failure_at_once(batcher: Batcher) -> None:
+    outcome = verdict(batcher, TimeLimitExceeded(5))
+    assert (outcome.state, outcome.error, outcome.crash) == ("FAILURE", "TimeLimitExceeded: 5", False)
+
+
+def test_process_that_ends_with_a_worker_that_stops_is_given_back(batcher: Batcher) -> None:
+    batcher.closed = True
+    outcome = verdict(batcher, WorkerLostError("killed"), crashes=LIMIT)
+    assert (outcome.state, outcome.crash) == ("PENDING", False)
