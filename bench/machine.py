@@ -14,14 +14,20 @@ from bench.stand import Stand
 LIBRARIES = ("trilho", "celery", "kombu", "redis", "psycopg", "SQLAlchemy")
 
 
+BUSY = 0.25
+"""Load per core from which on a table says that it is not to be quoted."""
+
+
 def describe(stand: Stand) -> list[str]:
     """Lines for the head of a table."""
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    now, *_ = os.getloadavg()
+    busy = now > BUSY * len(os.sched_getaffinity(0))
+    load = f"load {now:.1f} when it began{' (**busy: do not quote**)' if busy else ''}"
     libraries = "; ".join(f"{name} {version(name)}" for name in LIBRARIES)
     memory = psutil.virtual_memory().total / 2**30
     system = f"{platform.system()} {platform.release()} ({platform.machine()})"
     return [
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {_processor()}, {memory:.0f} GiB RAM, load when it began: {load}  ",
+        f"{datetime.now(timezone.utc):%Y-%m-%d}, {_processor()}, {memory:.0f} GiB RAM, {load}  ",
         f"{system}; Python {platform.python_version()}; {libraries}  ",
         f"PostgreSQL {_postgres(stand)}; Valkey {_valkey(stand)}",
     ]

@@ -86,4 +86,4 @@ def _spread(summary: Summary, show: Callable[[float], str]) -> str:
 
 
 def _range(summary: Summary, show: Callable[[float], str]) -> str:
-    return f"({show(summary.least)} to {show(summary.greatest)})"
+    return f"({show(summary.least)} to {show(summary.greatest)})" if summary.greatest > summary.least else ""

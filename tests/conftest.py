@@ -11,23 +11,19 @@ from kombu.connection import Connection
 from tests.lab import database as databases
 from tests.lab.servers import Session
 
-TIMEOUT = 60
 TEMPLATE = "trilho_template"
 LOGS = pytest.StashKey[list[Path]]()
 """Log files whose ends are shown when the test fails; fixtures append to it."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("filterwarnings", "error")
-    for name in [name for name in os.environ if name.startswith("TRILHO_") and not name.startswith("TRILHO_TEST_")]:
-        if name != "TRILHO_CHAOS_SECONDS":
+OURS = ("TRILHO_TEST_", "TRILHO_CHAOS_")
+"""Variables that steer the tests; the others would steer what is tested."""
+
+
+def pytest_configure() -> None:
+    for name in list(os.environ):
+        if name.startswith("TRILHO_") and not name.startswith(OURS):
             del os.environ[name]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(TIMEOUT))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -54,7 +54,7 @@ def layer_of(module: str) -> str | None:
     return parts[1] if parts[0] == "trilho" and len(parts) > 1 else None
 
 
-# ---- imports
+# ---- what imports what
 
 
 def test_imports_go_downwards_only() -> None:
@@ -179,9 +179,9 @@ def test_public_names_are_there_and_sorted() -> None:
 
 def test_public_names_are_those_of_the_contract() -> None:
     promised = {
-        "Trilho", "Task", "Tx", "AsyncTx", "Job", "JobFilter", "JobPage", "Attempt", "Result", "QueueStats", "QueueDepth",
-        "WorkerStats", "TrilhoError", "ConfigurationError", "UnknownJob", "DuplicateJob", "JobStateError", "PayloadTooLarge",
-        "TransactionError", "ClaimLost",
+        "Trilho", "Task", "Tx", "AsyncTx", "Job", "JobFilter", "JobPage", "Attempt", "Result", "QueueStats",
+        "QueueDepth", "WorkerStats", "TrilhoError", "ConfigurationError", "UnknownJob", "DuplicateJob",
+        "JobStateError", "PayloadTooLarge", "TransactionError", "ClaimLost",
     }  # fmt: skip
     assert set(trilho.__all__) == promised
 

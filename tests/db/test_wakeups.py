@@ -62,7 +62,8 @@ def test_lost_connection_is_made_again_and_rings_everybody(make: Callable[..., L
         eventually(listener.connected.is_set)
         bell.wait(1)
         query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND datname = current_database()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE 'LISTEN%%' AND datname = current_database()"
         )
         bell.wait(10)
         eventually(listener.connected.is_set)

@@ -81,7 +81,8 @@ def test_dispatcher_survives_the_end_of_its_connection(start: Start, query: Quer
     start(loops=[Loop("well", well, 0.05)])
     eventually(lambda: well.calls > 1)
     query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     before = well.calls
     eventually(lambda: well.calls > before + 1)

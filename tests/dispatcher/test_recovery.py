@@ -157,7 +157,7 @@ def test_backend_that_ran_under_a_dead_claim_is_ended_first(
         body.execute("BEGIN")
         body.execute("SELECT 1 FROM trilho.jobs WHERE id = 'one' FOR UPDATE")
         assert recover(connection) == 1
-        with pytest.raises(Exception, match="terminat|closed"):
+        with pytest.raises(Exception, match=r"terminat|closed"):
             body.execute("SELECT 1")
 
 

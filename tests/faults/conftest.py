@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from kombu.connection import Connection
 
 from tests.conftest import LOGS
 from tests.faults.apps import schema
@@ -60,16 +61,24 @@ def own_valkey() -> Iterator[Valkey]:
         server.stop()
 
 
-@pytest.fixture
-def own_rabbitmq() -> Iterator[RabbitMQ]:
-    """A RabbitMQ node of this test's own."""
+@pytest.fixture(scope="session")
+def rabbitmq_node() -> Iterator[RabbitMQ]:
+    """A RabbitMQ node of this test process, which takes seconds to start."""
     if not RabbitMQ.installed():
         missing("RabbitMQ", "apt-get install rabbitmq-server")
     with scratch() as folder:
         server = RabbitMQ(folder)
-        server.start()
         yield server
         server.kill()
+
+
+@pytest.fixture
+def own_rabbitmq(rabbitmq_node: RabbitMQ) -> RabbitMQ:
+    """A running RabbitMQ node that no other test uses now, its usual queue empty."""
+    rabbitmq_node.start()
+    with Connection(rabbitmq_node.url()) as connection:
+        connection.default_channel.queue_delete("celery")
+    return rabbitmq_node
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """An application without a worker; its jobs run in the test process, by the code that a worker runs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import pytest
 
 from tests.lab import database as databases
-from trilho import Trilho
+from trilho import Trilho, Tx
 from trilho.jobs.enqueue import Enqueuer
 from trilho.jobs.job import NewJob
 from trilho.testing import Harness
@@ -31,6 +32,18 @@ class Shop(Trilho):
 
     def task(self, *args: Any, **options: Any) -> Any:
         return super().task(*args, **{"shared": False, **options})
+
+
+class Undo(Exception):
+    """Ends a transaction without a commit."""
+
+
+@contextmanager
+def rolled_back(app: Trilho) -> Iterator[Tx]:
+    """A transaction that an exception ends."""
+    with suppress(Undo), app.transaction() as tx:
+        yield tx
+        raise Undo
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def run_with(app: Trilho, trilho: Harness, body: Any, *args: Any, **kwargs: Any)
         decimal.Decimal("1.10"),
         uuid.UUID(int=5),
         datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
-        datetime(2026, 1, 2),
+        datetime(2026, 1, 2),  # noqa: DTZ001
         date(2026, 1, 2),
         b"\x00\xff",
     ],

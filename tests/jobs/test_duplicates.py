@@ -45,7 +45,7 @@ def test_other_call_with_the_same_id_raises_and_changes_nothing(
 
 
 def test_other_call_in_one_transaction_raises(app: Trilho, add: Add, query: Query) -> None:
-    with pytest.raises(DuplicateJob), app.transaction():
+    with pytest.raises(DuplicateJob), app.transaction():  # noqa: PT012 - the commit raises
         add.apply_async((1, 2), task_id="one")
         add.apply_async((2, 2), task_id="one")
     assert query("SELECT count(*) FROM trilho.jobs") == [(0,)]

@@ -50,6 +50,7 @@ def test_countdown_that_is_over_runs_at_once(noop: Noop, trilho: Harness, countd
         (TOMORROW.isoformat(), TOMORROW),
         (TOMORROW.replace(tzinfo=None).isoformat(), TOMORROW),
     ],
+    ids=["aware", "naive", "elsewhere", "text", "naive text"],
 )
 def test_eta_is_a_moment_however_it_is_written(app: Trilho, noop: Noop, eta: Any, meant: datetime) -> None:
     assert app.jobs.get(noop.apply_async(eta=eta).id).next_run_at == meant
@@ -69,7 +70,11 @@ def test_what_is_no_time_is_refused(noop: Noop, query: Query, options: dict[str,
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo"])
-@pytest.mark.parametrize("expires", [TOMORROW, TOMORROW.replace(tzinfo=None), TOMORROW.isoformat(), 86400, 86400.5])
+@pytest.mark.parametrize(
+    "expires",
+    [TOMORROW, TOMORROW.replace(tzinfo=None), TOMORROW.isoformat(), 86400, 86400.5],
+    ids=["aware", "naive", "text", "seconds", "fractions"],
+)
 def test_expiry_is_the_same_moment_in_every_time_zone_of_the_server(
     app: Trilho, noop: Noop, query: Query, database: str, zone: str, expires: Any
 ) -> None:

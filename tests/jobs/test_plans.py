@@ -17,7 +17,8 @@ from trilho.processes.store import SQL as PROCESSES
 
 MANY = 60_000
 FILL = f"""
-INSERT INTO trilho.jobs (id, task, queue, state, run_at, sent_at, sends, claim_token, worker, started_at, finished_at, priority)
+INSERT INTO trilho.jobs (
+    id, task, queue, state, run_at, sent_at, sends, claim_token, worker, started_at, finished_at, priority)
 SELECT 'job-' || lpad(n::text, 8, '0'), 'task-' || n % 5, 'queue-' || n % 3, s.state,
        clock_timestamp() - n * interval '1 ms', CASE WHEN n % 2 = 0 THEN clock_timestamp() - interval '1 minute' END, 1,
        CASE WHEN s.state = 'STARTED' THEN gen_random_uuid() END,

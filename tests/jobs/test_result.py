@@ -210,7 +210,7 @@ def test_waiting_inside_a_task_is_refused_as_in_celery(app: Trilho, divide: Divi
 
     result = waits.delay(divide.delay(1, 2).id)
     trilho.run_until_idle()
-    with pytest.raises(RuntimeError, match="Never call result.get"):
+    with pytest.raises(RuntimeError, match=r"Never call result\.get"):
         result.get(timeout=1)
 
 

@@ -231,7 +231,8 @@ def test_attempt_whose_job_was_finished_by_another_leaves_nothing(
     def work(self: Any, *, tx: Tx) -> str:
         write(tx, "a")
         query(
-            "UPDATE trilho.jobs SET state = 'SUCCESS', result = '\"other\"', finished_at = now(), claim_token = %s WHERE id = %s",
+            "UPDATE trilho.jobs SET state = 'SUCCESS', result = '\"other\"', finished_at = now(), claim_token = %s"
+            " WHERE id = %s",
             uuid4(),
             self.request.id,
         )

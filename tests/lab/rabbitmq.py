@@ -37,7 +37,9 @@ class RabbitMQ:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/v{virtual_host}"
 
     def start(self) -> None:
-        """Start the node and wait until it accepts clients (about 7 s)."""
+        """Start the node and wait until it accepts clients (about 7 s); does nothing while it runs."""
+        if self._process is not None:
+            return
         account = self._account()
         self._prepare(account)
         with (self._data / "log").open("ab") as log:
@@ -51,6 +53,7 @@ class RabbitMQ:
         processes.end(self._mark)
         if self._process is not None:
             self._process.wait()
+            self._process = None
 
     stop = kill
 

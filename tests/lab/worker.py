@@ -17,6 +17,7 @@ from tests.lab import processes
 from tests.lab.poll import eventually
 from tests.lab.ready import READY
 from tests.lab.servers import ROOT
+from trilho.embedded import leash
 
 READY_TIMEOUT = 40.0
 
@@ -35,11 +36,16 @@ class WorkerOptions:
     def command(self) -> list[str]:
         """The command line."""
         head = [sys.executable, "-m", "celery", "-A", self.app, "worker", "-n", f"{self.name}@%h"]
-        return [*head, "-c", str(self.concurrency), "-Q", self.queues, "-l", "INFO", *self.arguments]
+        size = ["-c", str(self.concurrency), "-Q", self.queues]
+        # Celery waits a second for neighbours otherwise, at each of some hundred starts.
+        return [*head, *size, "-l", "INFO", "--without-mingle", *self.arguments]
 
 
 class Worker:
-    """One worker process with its pool; a context manager that leaves nothing behind."""
+    """One worker process with its pool; a context manager that leaves nothing behind.
+
+    The worker also ends with the thread that started it, for a test process that is killed.
+    """
 
     def __init__(self, options: WorkerOptions, folder: Path) -> None:
         self.options = options
@@ -58,7 +64,7 @@ class Worker:
         """Start it, and wait until it consumes unless told otherwise."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.options.command(),
+                leash.command(os.getpid(), signal.SIGKILL, -1, -1, self.options.command()),
                 cwd=ROOT,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,

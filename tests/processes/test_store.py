@@ -144,7 +144,8 @@ def test_survivor_takes_back_what_was_presumed_of_it(connection: Connection) -> 
         claimed(connection, job_id)
         connection.execute("UPDATE trilho.jobs SET crash_count = 2 WHERE id = %s", (job_id,))
         connection.execute(
-            "INSERT INTO trilho.job_attempts (job_id, number, outcome, crash, presumed, worker) VALUES (%s, 1, 'LOST', %s, %s, %s)",
+            "INSERT INTO trilho.job_attempts (job_id, number, outcome, crash, presumed, worker)"
+            " VALUES (%s, 1, 'LOST', %s, %s, %s)",
             (job_id, crash, presumed, worker),
         )
     for _ in range(2):

@@ -79,7 +79,7 @@ def test_exception_that_pickle_cannot_carry_ends_the_job(stand: Stand) -> None:
 
 def test_waiting_inside_a_task_is_refused(stand: Stand) -> None:
     other = stand.send("echo", 1)
-    with pytest.raises(RuntimeError, match="Never call result.get"):
+    with pytest.raises(RuntimeError, match=r"Never call result\.get"):
         stand.send("waits", other.id).get(timeout=SOON)
 
 

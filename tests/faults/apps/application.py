@@ -15,6 +15,7 @@ TASKS: Mapping[Callable[..., Any], Mapping[str, Any]] = {
     bodies.poison_until: {"bind": True},
     bodies.with_child: {"bind": True},
     bodies.flaky: {"bind": True, "transactional": True},
+    bodies.retry_late: {"bind": True},
     bodies.link: {"bind": True, "transactional": True},
     bodies.gather: {"bind": True, "transactional": True},
     bodies.holding: {"bind": True, "transactional": True},

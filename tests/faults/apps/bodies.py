@@ -108,6 +108,20 @@ def flaky(self: Bound, key: str, failures: int, countdown: float = 0.0, *, tx: T
     return key
 
 
+def retry_late(self: Bound, key: str, seconds: float) -> str:
+    """Ask for a retry at the end of a long first run; the second run ends a moment later, and well."""
+    write(self, key, "began")
+    if len(ledger().entries(key, "began")) == 1:
+        time.sleep(seconds)
+        write(self, key, "late")
+        raise self.retry(countdown=0.0, max_retries=None)
+    while not ledger().entries(key, "late"):
+        time.sleep(TICK)
+    time.sleep(1.0)
+    write(self, key, "done")
+    return key
+
+
 def link(self: Bound, previous: str, key: str, *, tx: Tx) -> str:
     """A later link of a chain: needs what the one before returned."""
     write(self, key, "began")
