@@ -139,6 +139,7 @@ class Customers(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        """Order until told to stop."""
         chance = random.Random(SEED)
         begun, number = time.monotonic(), 0
         while not self._over.wait(BURST_INTERVAL - (time.monotonic() - begun) % BURST_INTERVAL):

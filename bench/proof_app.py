@@ -11,9 +11,9 @@ from typing import Any
 
 import psycopg
 from celery import Celery
-
 from tests.lab.ledger import Ledger
 from tests.lab.ready import announce
+
 from trilho import Trilho, Tx
 
 SCHEMA = """

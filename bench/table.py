@@ -66,7 +66,7 @@ def counted(counts: Counts) -> list[str]:
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table; all columns but the first are numbers."""
     lines = [head, ("---", *("---:" for _ in head[1:])), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    return [f"| {' | '.join(cell.strip() for cell in line)} |" for line in lines]
 
 
 def number(value: float) -> str:

@@ -17,7 +17,7 @@ from trilho.processes.store import known_queues, known_tasks
 log = get_logger("trilho.dispatcher")
 
 FROM_THE_START = 5.0
-PUBLISH_AFTER = 2.0
+PUBLISH_AFTER = 10.0  # until then the workers have them first, ahead of any backlog
 PUBLISH_BATCH = 1000
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import base64
+import concurrent.futures.thread  # noqa: F401 - redis-py imports it at its first connection; in a program that ends, too late
 import json
 import os
 import threading

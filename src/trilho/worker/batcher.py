@@ -37,6 +37,9 @@ SHORT = 0.05
 """Seconds: while slices take less on average, messages are acknowledged early so that the next ones come in time."""
 
 
+SOON = 1.0
+"""Seconds: slices that take less on average will be free in a moment."""
+
 AHEAD = 4
 """Wake-ups held for each process while jobs are short."""
 
@@ -84,10 +87,13 @@ class Batcher:
             self.consumer.call_soon(self._fill)
 
     def room(self) -> int:
-        """How many jobs the dispatcher may hand over now: free processes, and those that will be free in a moment."""
+        """How many jobs the dispatcher may hand over now: free processes, those that will be free in a moment, and
+        always one, which takes the next process however full the broker keeps the pool.
+        """
         now = time.monotonic()
-        short = sum(1 for s in self.slices.values() if now - s.begun < 1.0 and self._average < SHORT)
-        return max(0, self._processes() - len(self.slices) + short - sum(1 for r in self.waiting if r.direct))
+        soon = sum(1 for s in self.slices.values() if now - s.begun < SOON and self._average < SOON)
+        free = self._processes() - len(self.slices) + soon
+        return max(1, free) - sum(1 for request in self.waiting if request.direct)
 
     def knows(self, job_id: str) -> bool:
         """Whether this worker has the job at hand already."""
@@ -242,12 +248,12 @@ class Batcher:
 
     def _ending(self, under_way: Slice, error: BaseException) -> str | None:
         """Why this worker itself ended the process; None if it did not."""
-        if isinstance(error, (Terminated, TaskRevokedError)):
-            return "cancelled"
         if under_way.ending is not None:
             return under_way.ending
         if self.closed:
             return "shutdown"
+        if isinstance(error, (Terminated, TaskRevokedError)):
+            return "cancelled"
         lost = under_way.order.worker != self.consumer.lease.incarnation or not self.consumer.app.shared.may_run()
         return "lease" if lost else None  # the pool process may look at the deadline before we do
 

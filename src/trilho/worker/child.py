@@ -11,6 +11,7 @@ from billiard.pool import SIG_SOFT_TIMEOUT
 
 from trilho.log import get_logger
 from trilho.processes.shared import boot_time
+from trilho.worker.guardian import Guardian
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -20,9 +21,10 @@ log = get_logger("trilho.child")
 LOOK = 0.1
 
 
-def begin(app: "Trilho") -> None:
+def begin(app: "Trilho", guardian: Guardian) -> None:
     """Set up a pool process right after its fork."""
     os.setpgid(0, 0)
+    guardian.watch_over_me()
     runner = app.runner
 
     def on_soft_limit(signum: int, frame: Any) -> None:

@@ -30,6 +30,7 @@ from trilho.worker.adoption import adopted, is_wakeup
 from trilho.worker.batcher import Batcher
 from trilho.worker.channel import Transport
 from trilho.worker.clerk import Clerk
+from trilho.worker.guardian import Guardian
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -70,7 +71,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
 
     def _connect_signals(self) -> None:
         app = self.app
-        self._on_child = lambda **_: child.begin(app)
+        guardian = self.guardian = Guardian()
+        self._on_child = lambda **_: child.begin(app, guardian)
         signals.worker_process_init.connect(self._on_child)
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_shutdown.connect(self._on_shutdown)
@@ -117,8 +119,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """SIGTERM: claim nothing more, wait a while, then end the bodies."""
         self.batcher.closed = True
         self.batcher.pulse.state = "stopping"
-        if self.dispatcher is not None:
-            self.dispatcher.stop()
         grace = self.app.settings.shutdown_grace if how.lower() == "warm" else 0.0
         threading.Thread(target=self._end_bodies, args=(grace,), name="trilho-grace", daemon=True).start()
 
@@ -132,6 +132,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
 
     def _on_shutdown(self, **_: Any) -> None:
         """The pool is gone: give back what its processes still held, then leave."""
+        if self.dispatcher is not None:
+            self.dispatcher.stop()
         for under_way in list(self.batcher.slices.values()):
             under_way.ending = under_way.ending or "shutdown"
             self.batcher._broken(under_way, _Gone())
@@ -141,6 +143,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         self.clerk.finish(timeout=5.0)
         self.lease.stop()
         self.app.database.close()
+        self.guardian.dismiss()
 
     # ---- what the batcher and the dispatcher ask for
 
