@@ -26,7 +26,7 @@ def backend(connection: Connection) -> int:
 
 def end_backends(query: Query) -> None:
     query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
 

@@ -20,7 +20,9 @@ from trilho.jobs.pipe import Address
 from trilho.processes import store as processes
 from trilho.processes.store import ProcessInfo
 
-NOW = datetime.now(UTC)
+
+def ago(**time: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**time)
 
 
 def due(connection: Connection, *ids: str, **fields: Any) -> None:
@@ -57,7 +59,7 @@ def test_taken_job_counts_as_sent_and_is_not_taken_again(connection: Connection)
         {"task": "unknown"},
         {"held": True},
         {"send": True},
-        {"run_at": NOW + timedelta(hours=1)},
+        {"run_at": datetime(2100, 1, 1, tzinfo=UTC)},
     ],
 )
 def test_what_is_not_due_here_is_left_alone(connection: Connection, other: dict[str, Any]) -> None:
@@ -81,7 +83,7 @@ def test_retry_that_is_due_is_taken(connection: Connection) -> None:
 
 def test_oldest_are_taken_first_and_urgent_ones_lead_the_batch(connection: Connection) -> None:
     for number in range(6):
-        due(connection, f"job-{number}", run_at=NOW - timedelta(minutes=10 - number), priority=number % 2 * 5)
+        due(connection, f"job-{number}", run_at=ago(minutes=10 - number), priority=number % 2 * 5)
     assert take(connection, limit=4) == ["job-1", "job-3", "job-0", "job-2"]
     assert take(connection, limit=4) == ["job-5", "job-4"]
 
@@ -122,11 +124,11 @@ def test_what_was_given_back_is_taken_again(connection: Connection) -> None:
 
 
 def test_overdue_and_floor_narrow_the_look(connection: Connection) -> None:
-    due(connection, "old", run_at=NOW - timedelta(minutes=10))
-    due(connection, "new", run_at=NOW - timedelta(seconds=1))
+    due(connection, "old", run_at=ago(minutes=10))
+    due(connection, "new", run_at=ago(seconds=1))
     assert take(connection, overdue=60.0) == ["old"]
-    due(connection, "older", run_at=NOW - timedelta(minutes=20))
-    assert take(connection, floor=NOW - timedelta(minutes=5)) == ["new"]
+    due(connection, "older", run_at=ago(minutes=20))
+    assert take(connection, floor=ago(minutes=5)) == ["new"]
     assert take(connection, floor=BEGINNING) == ["older"]
 
 
@@ -218,8 +220,8 @@ def test_due_jobs_are_published_by_queue_and_priority(
     connection: Connection, broker: FakeBroker, publish: Publish
 ) -> None:
     live_worker(connection, queues=("celery", "low"))
-    due(connection, "a", run_at=NOW - timedelta(minutes=2))
-    due(connection, "b", run_at=NOW - timedelta(minutes=1))
+    due(connection, "a", run_at=ago(minutes=2))
+    due(connection, "b", run_at=ago(minutes=1))
     due(connection, "urgent", priority=9)
     due(connection, "low", queue="low")
     assert publish(connection) is False
@@ -265,7 +267,7 @@ def test_full_batch_asks_for_another_look(connection: Connection, publish: Publi
 def test_worker_gets_the_first_chance_before_the_broker(connection: Connection, broker: FakeBroker) -> None:
     live_worker(connection)
     due(connection, "fresh")
-    due(connection, "overdue", run_at=NOW - timedelta(minutes=1))
+    due(connection, "overdue", run_at=ago(minutes=1))
     Publish(lambda: broker)(connection)  # type: ignore[arg-type, return-value]
     assert [ids for _, ids in broker.sent] == [["overdue"]]
 

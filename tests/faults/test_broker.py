@@ -1,7 +1,6 @@
 """The broker is flushed, restarted, stopped or frozen: it is only a pipe."""
 
 import time
-from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
@@ -27,9 +26,10 @@ class Broker(Protocol):
 
 
 @pytest.fixture(params=["own_valkey", pytest.param("own_rabbitmq", marks=pytest.mark.timeout(180))])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+def broker(request: pytest.FixtureRequest) -> Broker:
     """Each kind of broker, of this test's own."""
-    yield request.getfixturevalue(request.param)
+    server: Broker = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture

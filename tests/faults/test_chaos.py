@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -121,11 +122,16 @@ class Chaos:
         self._postgres.start()
 
 
+def tell(text: str) -> None:
+    """Show with the failed test, and at once under `-s`."""
+    sys.stdout.write(f"{text}\n")
+
+
 @pytest.mark.timeout(SECONDS + ENDING + 90)
 def test_whatever_happens_every_job_succeeds_and_every_effect_exists_once(
     make_lab: MakeLab, own_database: str, own_postgres: Postgres, own_valkey: Valkey
 ) -> None:
-    print(f"seed {SEED} (TRILHO_CHAOS_SEED), {JOBS} jobs, {SECONDS:g} s")
+    tell(f"seed {SEED} (TRILHO_CHAOS_SEED), {JOBS} jobs, {SECONDS:g} s")
     lab = make_lab(database=own_database, broker=own_valkey.url())
     # Chance may kill one job's process more often than any sensible limit.
     lab.settings["TRILHO_MAX_CRASHES"] = "100"
@@ -137,7 +143,7 @@ def test_whatever_happens_every_job_succeeds_and_every_effect_exists_once(
     chaos = Chaos(lab, own_postgres, own_valkey)
     chaos.run()
     producer.join()
-    print(", ".join(chaos.log))
+    tell(", ".join(chaos.log))
     lab.all_succeed(JOBS, timeout=ENDING)
     assert account(keys, lab.effects()) == EXACT
     assert "deadlock detected" not in own_postgres.log_file.read_text()

@@ -1,5 +1,7 @@
 """A worker is stopped, cut off or loses its parent: it must not act on a claim that is no longer its own."""
 
+from itertools import pairwise
+
 import pytest
 
 from tests.faults.conftest import MakeLab
@@ -18,7 +20,7 @@ def overlap(entries: list[Entry]) -> bool:
     """Whether bodies of two processes ran at the same time."""
     pids = list(dict.fromkeys(entry.pid for entry in entries))
     turns = [[entry.at for entry in entries if entry.pid == pid] for pid in pids]
-    return any(later[0] <= earlier[-1] for earlier, later in zip(turns, turns[1:], strict=False))
+    return any(later[0] <= earlier[-1] for earlier, later in pairwise(turns))
 
 
 def test_frozen_worker_cannot_finish_what_another_took_over(lab: Lab) -> None:

@@ -24,7 +24,8 @@ def test_jobs_of_killed_worker_run_again_within_lease(lab: Lab) -> None:
     assert account("ab", lab.effects()) == EXACT
     for job_id in ids:
         (lost,) = lab.app.jobs.attempts(job_id)
-        assert lost.state == "LOST" and "worker lost" in str(lost.error)
+        assert lost.state == "LOST"
+        assert "worker lost" in str(lost.error)
         assert lab.job(job_id).attempt == 2
 
 
@@ -63,7 +64,8 @@ def test_poison_job_ends_as_failure_and_the_others_succeed(lab: Lab) -> None:
     ids = lab.send_many("record", others, 0.02)
     eventually(lab.states, lambda states: states == {"SUCCESS": 30, "FAILURE": 1}, timeout=40)
     job = lab.job(poison)
-    assert "WorkerLostError" in str(job.error) and job.crash_count == 3
+    assert "WorkerLostError" in str(job.error)
+    assert job.crash_count == 3
     assert len(lab.ledger.entries("poison", "began")) == 3
     assert account(others, lab.effects()) == EXACT
     assert [lab.job(job_id).crash_count for job_id in ids] == [0] * len(ids)

@@ -20,6 +20,8 @@ from trilho import Trilho
 from trilho.embedded import Postgres
 
 DATABASE_GONE = (psycopg.Error, DBAPIError)
+CLAIM_IS_DURABLE = 1.0
+"""Seconds: a claim is answered before it is on disk, and a crash of the server may take it back for a moment."""
 
 
 @pytest.fixture
@@ -88,6 +90,7 @@ def test_short_restart_is_survived_by_the_running_attempt(own_lab: Lab, own_post
     own_lab.worker("w1", lease=6)
     job_id = own_lab.send("effect", "a", 4.0)
     own_lab.began("a")
+    time.sleep(CLAIM_IS_DURABLE)
     restart(own_postgres)
     own_lab.all_succeed(1)
     assert own_lab.job(job_id).attempt == 1

@@ -146,7 +146,8 @@ def test_job_of_a_task_that_no_worker_knows_waits_for_one_that_does(lab: Lab, st
     eventually(lambda: lab.job(job_id).error)
     time.sleep(3)
     ((state, sends),) = lab.query("SELECT state, sends FROM trilho.jobs WHERE id = %s", job_id)
-    assert state == "PENDING" and sends <= 3
+    assert state == "PENDING"
+    assert sends <= 3
     worker.terminate()
     worker.wait()
     lab.worker("w2")

@@ -72,11 +72,19 @@ def test_job_that_waits_after_a_retry_is_claimed_with_a_new_number(connection: C
 def test_expired_job_is_claimed_to_be_ended_and_counts_no_attempt(connection: Connection) -> None:
     enqueue(connection, new(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
     [job] = claim(connection)
-    assert (job.expired, job.attempt) == (True, 0)
+    assert (job.ending, job.attempt) == ("expired before it was started", 0)
 
 
 def test_job_that_expires_later_is_not_expired(connection: Connection) -> None:
-    assert not claimed(connection, expires_at=datetime.now(UTC) + timedelta(hours=1)).expired
+    assert claimed(connection, expires_at=datetime.now(UTC) + timedelta(hours=1)).ending is None
+
+
+def test_job_that_was_cancelled_while_it_ran_is_claimed_to_be_ended(connection: Connection) -> None:
+    job = claimed(connection)
+    store.changed(connection, "cancel_running", id="one")
+    settle(connection, release(job))
+    [again] = claim(connection)
+    assert again.ending == "cancelled"
 
 
 def test_claim_forgets_the_progress_of_the_last_attempt(connection: Connection) -> None:

@@ -47,6 +47,7 @@ class Model:
     held: bool = False
     due: bool = True
     expired: bool = False
+    cancelled: bool = False
     state: str = "PENDING"
     attempt: int = 0
     crashes: int = 0
@@ -110,7 +111,7 @@ class JobMachine(RuleBasedStateMachine):
         assert sorted(job.id for job in again) == sorted(job.id for job in claimed)
         for job in claimed:
             model = self.model[job.id]
-            assert job.expired == model.expired
+            assert (job.ending is None) == (not model.cancelled and not model.expired)
             model.attempt += 0 if model.expired else 1
             model.state, model.token, model.worker = "STARTED", claimant.token, worker
         return multiple(*claimed)
@@ -147,7 +148,10 @@ class JobMachine(RuleBasedStateMachine):
         held = self.holds(claim)
         assert rows.settle(self.connection, outcome) == ({claim.id} if held else set())
         if held:
-            self.model[claim.id].wait("RETRY" if kind == "RETRY" else "PENDING", due)
+            model = self.model[claim.id]
+            model.wait("RETRY" if kind == "RETRY" else "PENDING", due)
+            if kind == "RETRY":  # it came to its end in order: crashes are counted in a row
+                model.crashes, model.presumed = 0, []
 
     @rule(claim=consumes(claims))
     def pool_process_dies(self, claim: Claimed) -> None:
@@ -198,6 +202,8 @@ class JobMachine(RuleBasedStateMachine):
             if model.state in WAITING:
                 model.state, model.held, model.worker = "REVOKED", False, None
                 model.token = rows.column(self.connection, "claim_token", job_id)
+            else:
+                model.cancelled = True
 
     @rule(job_id=ids)
     def run_again(self, job_id: str) -> None:
@@ -213,7 +219,8 @@ class JobMachine(RuleBasedStateMachine):
             assert model is not None
             assert model.state in {"FAILURE", "REVOKED"}
             model.wait("PENDING")
-            model.crashes, model.token, model.expired, model.presumed = 0, None, False, []
+            model.crashes, model.token, model.presumed = 0, None, []
+            model.expired = model.cancelled = False
             self.ended.pop(job_id, None)
 
     @rule()

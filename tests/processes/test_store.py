@@ -4,8 +4,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.jobs.rows import claimant, claimed, column
+from tests.jobs.rows import claim, claimant, claimed, column, retry, settle
 from tests.lab.database import Connection
+from trilho.jobs.outcome import LOST, Reschedule
 from trilho.processes import store
 from trilho.processes.store import ProcessInfo, Pulse
 
@@ -151,6 +152,20 @@ def test_survivor_takes_back_what_was_presumed_of_it(connection: Connection) -> 
     for _ in range(2):
         store.absolve(connection, survivor)
         assert [column(connection, "crash_count", j) for j in ("presumed", "seen", "of another")] == [1, 2, 2]
+
+
+def test_survivor_takes_nothing_back_from_crashes_after_an_attempt_that_ended_in_order(connection: Connection) -> None:
+    """A retry sets the count back; what was presumed before it is in the count no more."""
+    survivor = uuid4()
+    lost = claimed(connection, by=claimant(survivor))
+    crash = Reschedule("one", lost.claim_token, LOST, crash=True, presumed=True)
+    settle(connection, crash)
+    settle(connection, retry(claim(connection)[0]))
+    [again] = claim(connection)
+    settle(connection, Reschedule("one", again.claim_token, LOST, crash=True))
+    assert column(connection, "crash_count") == 1
+    store.absolve(connection, survivor)
+    assert column(connection, "crash_count") == 1
 
 
 # ---- duties

@@ -1,9 +1,10 @@
 """What becomes of a slice that went wrong, decided from what the parent knows."""
 
+import math
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -20,14 +21,23 @@ LIMIT = 3
 
 @pytest.fixture
 def batcher() -> Batcher:
-    app = SimpleNamespace(shared=SharedState(1), settings=SimpleNamespace(max_crashes=LIMIT))
-    return Batcher(SimpleNamespace(app=app), deque())  # type: ignore[arg-type]
+    shared = SharedState(1)
+    shared.deadline = math.inf
+    app = SimpleNamespace(shared=shared, settings=SimpleNamespace(max_crashes=LIMIT))
+    consumer = SimpleNamespace(app=app, lease=SimpleNamespace(incarnation=uuid4()))
+    return Batcher(consumer, deque())  # type: ignore[arg-type]
 
 
 def verdict(
-    batcher: Batcher, error: BaseException, doing: int = BODY, ending: str | None = None, crashes: int = 0
+    batcher: Batcher,
+    error: BaseException,
+    doing: int = BODY,
+    ending: str | None = None,
+    crashes: int = 0,
+    worker: UUID | None = None,
 ) -> Any:
-    under_way = Slice(SliceOrder(("one",), uuid4(), uuid4(), "w", 0), {}, 0.0, ending=ending)
+    order = SliceOrder(("one",), uuid4(), worker or batcher.consumer.lease.incarnation, "w", 0)
+    under_way = Slice(order, {}, 0.0, ending=ending)
     batcher.consumer.app.shared.mark(0, doing)
     return batcher._verdict(under_way, error)(job(crash_count=crashes))
 
@@ -73,6 +83,18 @@ def test_cancelled_body_is_revoked(batcher: Batcher, error: BaseException, endin
 def test_time_limit_is_a_failure_at_once(batcher: Batcher) -> None:
     outcome = verdict(batcher, TimeLimitExceeded(5))
     assert (outcome.state, outcome.error, outcome.crash) == ("FAILURE", "TimeLimitExceeded: 5", False)
+
+
+def test_time_limit_that_passed_while_the_end_was_written_fails_nobody(batcher: Batcher) -> None:
+    assert verdict(batcher, TimeLimitExceeded(5), CLAIMED).state == "PENDING"
+
+
+@pytest.mark.parametrize("how", ["another incarnation", "deadline"])
+def test_process_that_ended_itself_with_its_lease_is_nobodys_crash(batcher: Batcher, how: str) -> None:
+    if how == "deadline":
+        batcher.consumer.app.shared.deadline = 1.0
+    outcome = verdict(batcher, WorkerLostError("killed"), worker=uuid4() if how == "another incarnation" else None)
+    assert (outcome.state, outcome.crash) == ("PENDING", False)
 
 
 def test_process_that_ends_with_a_worker_that_stops_is_given_back(batcher: Batcher) -> None:

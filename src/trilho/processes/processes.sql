@@ -45,12 +45,19 @@ WHERE j.state IN ('STARTED', 'PROCESSING') AND e.since + %(lease)s * interval '1
     SELECT 1 FROM trilho.processes p WHERE p.incarnation = j.worker AND p.state IN ('running', 'stopping'));
 
 -- name: absolve
--- The process outlived its lease: the crashes that were presumed from the expiry did not happen.
+-- The process outlived its lease: the crashes that were presumed from the expiry did not happen. A retry has set the
+-- count back: what came before it is in the count no more.
 WITH survived AS (
     UPDATE trilho.job_attempts SET crash = false
-    WHERE worker = %(incarnation)s AND crash AND presumed RETURNING job_id)
+    WHERE worker = %(incarnation)s AND crash AND presumed RETURNING job_id, number)
 UPDATE trilho.jobs SET crash_count = greatest(0, crash_count - 1)
-WHERE id IN (SELECT id FROM trilho.jobs WHERE id IN (SELECT job_id FROM survived) ORDER BY id FOR UPDATE);
+WHERE id IN (
+    SELECT id FROM trilho.jobs
+    WHERE id IN (
+        SELECT job_id FROM survived WHERE NOT EXISTS (
+            SELECT 1 FROM trilho.job_attempts later
+            WHERE later.job_id = survived.job_id AND later.number > survived.number AND later.outcome = 'RETRY'))
+    ORDER BY id FOR UPDATE);
 
 -- name: take_duty
 -- One owner at a time, for %(seconds)s; the owner may renew.
