@@ -114,7 +114,6 @@ def test_unknown_job_cannot_be_steered(app: Trilho, verb: str) -> None:
 def test_revoke_of_celery_is_written_at_once_also_without_a_broker(database: str, broker: str | None) -> None:
     shop = Shop(database=database, broker=broker)
     result = shop.send_task("work")
-    result.revoke()
     shop.control.revoke([result.id, "unknown"])
     assert shop.jobs.get(result.id).state == "REVOKED"
     shop.database.close()

@@ -90,6 +90,11 @@ HOT: dict[str, dict[str, Any]] = {
     "meta": {"ids": ["job-00000003"]},
     "view": {"id": "job-00000003"},
     "cancel_running": {"id": "job-00000003"},
+    "strays": {"worker": TOKEN, "known": [TOKEN]},
+    "hold_again": {"ids": ["job-00000002"]},
+    "unknown_task": {"id": "job-00000003", "reason": "x"},
+    "forget": {"id": "job-00000001"},
+    "attempts": {"id": "job-00000001"},
     "run_again": {"id": "job-00000002"},
 }
 

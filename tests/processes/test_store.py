@@ -7,6 +7,7 @@ import pytest
 from tests.jobs.rows import claim, claimant, claimed, column, retry, settle
 from tests.lab.database import Connection
 from trilho.jobs.outcome import LOST, Reschedule
+from trilho.jobs.store import end_backends
 from trilho.processes import store
 from trilho.processes.store import ProcessInfo, Pulse
 
@@ -118,6 +119,17 @@ def test_epoch_is_the_same_for_every_connection(connection: Connection) -> None:
     store.declare_lost(connection)
     connection.execute("RESET ALL")
     assert connection.execute("SELECT * FROM trilho.server_epoch").fetchall() == before
+
+
+def test_no_special_rights_are_needed(connection: Connection) -> None:
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE ROLE ordinary")
+        connection.execute("GRANT USAGE ON SCHEMA trilho TO ordinary")
+        connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA trilho TO ordinary")
+        connection.execute("SET LOCAL ROLE ordinary")
+        register(connection)
+        assert store.declare_lost(connection) == []
+        end_backends(connection, [uuid4()])
 
 
 @pytest.mark.usefixtures("old_server")

@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 SHOP = """
@@ -68,10 +72,28 @@ def test_project_without_any_server_is_tested_on_an_embedded_one(tmp_path: Path)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_project_is_tested_on_the_server_that_it_names(tmp_path: Path, postgres_server: str) -> None:
+@pytest.fixture
+def ordinary_user(postgres_server: str) -> Iterator[tuple[str, str]]:
+    """A role that may create databases and nothing else; its name and URL."""
+    name = f"tester_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN CREATEDB PASSWORD 'secret'".encode())
+    parts = urlsplit(postgres_server)
+    yield name, urlunsplit(parts._replace(netloc=f"{name}:secret@{parts.hostname}:{parts.port}"))
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP ROLE {name}".encode())
+
+
+def test_project_is_tested_on_the_server_that_it_names_and_leaves_nothing_there(
+    tmp_path: Path, ordinary_user: tuple[str, str], postgres_server: str
+) -> None:
+    name, url = ordinary_user
     files = {"shop.py": SHOP, "conftest.py": CONFTEST, "test_shop.py": TEST}
-    done = run(tmp_path, files, TRILHO_TEST_DATABASE_URL=postgres_server)
+    done = run(tmp_path, files, TRILHO_TEST_DATABASE_URL=url)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+    with psycopg.connect(postgres_server) as connection:
+        mine = "SELECT datname FROM pg_database JOIN pg_roles r ON datdba = r.oid WHERE rolname = %s"
+        assert connection.execute(mine, (name,)).fetchall() == []
 
 
 @pytest.mark.parametrize(
@@ -89,20 +111,3 @@ def test_fixture_that_returns_something_else_is_explained(tmp_path: Path, postgr
     files = {"shop.py": SHOP, "conftest.py": conftest, "test_shop.py": TEST}
     done = run(tmp_path, files, TRILHO_TEST_DATABASE_URL=postgres_server)
     assert "It returned 5." in done.stdout
-
-
-def test_nothing_is_left_on_the_server(tmp_path: Path, postgres_server: str) -> None:
-    import psycopg
-
-    def databases() -> set[str]:
-        with psycopg.connect(postgres_server) as connection:
-            rows = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'trilho_test_%'")
-            return {name for (name,) in rows}
-
-    before = databases()
-    run(
-        tmp_path,
-        {"shop.py": SHOP, "conftest.py": CONFTEST, "test_shop.py": TEST},
-        TRILHO_TEST_DATABASE_URL=postgres_server,
-    )
-    assert databases() - before == set()
