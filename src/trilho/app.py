@@ -23,13 +23,14 @@ from trilho.jobs import codec
 from trilho.jobs.admin import Jobs
 from trilho.jobs.amqp import run_at
 from trilho.jobs.attempt import running
+from trilho.jobs.backend import PostgresBackend
 from trilho.jobs.enqueue import Enqueuer, held, producing, steps_of
 from trilho.jobs.job import PROCESSING
 from trilho.jobs.joined import Joined
 from trilho.jobs.pipe import Broker, Pipe, impatient_options, patient_options
 from trilho.jobs.result import Result
 from trilho.jobs.runner import Runner
-from trilho.jobs.task import Task, adapted
+from trilho.jobs.task import Task, adapted, mixed
 from trilho.jobs.waiter import Waiter
 from trilho.processes.shared import SharedState
 from trilho.settings import Settings, load
@@ -38,6 +39,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_SLOTS = 1024
+OUR_BACKEND = "trilho.jobs.backend:PostgresBackend"
 
 
 class Trilho(Celery):  # type: ignore[misc]
@@ -70,7 +72,7 @@ class Trilho(Celery):  # type: ignore[misc]
     def _defaults(self) -> dict[str, Any]:
         return {
             "broker_url": self.settings.broker_url,
-            "result_backend": "trilho.jobs.backend:PostgresBackend",
+            "result_backend": OUR_BACKEND,
             "worker_consumer": "trilho.worker.consumer:JobConsumer",
             "worker_prefetch_multiplier": 1,
             "worker_cancel_long_running_tasks_on_connection_loss": False,
@@ -80,6 +82,13 @@ class Trilho(Celery):  # type: ignore[misc]
             "task_track_started": False,  # the claim writes STARTED
             "result_extended": True,
         }
+
+    def _get_backend(self) -> PostgresBackend:
+        """Ours, whatever `result_backend` says: it is what commits the transaction of a body."""
+        wanted = self.conf.result_backend
+        if wanted != OUR_BACKEND:
+            warnings.warn(f"result_backend={wanted!r} is not used: Trilho keeps results in PostgreSQL", stacklevel=2)
+        return PostgresBackend(app=self)
 
     # ---- parts
 
@@ -129,7 +138,8 @@ class Trilho(Celery):  # type: ignore[misc]
 
     def connect_impatiently(self) -> BrokerConnection:
         """A new connection to the broker that would rather fail than wait."""
-        self.settings.require_broker()
+        if not self.conf.broker_url:
+            self.settings.require_broker()
         options = self.conf.broker_transport_options | impatient_options(self.settings.broker_url or "")
         return self.connection_for_write(transport_options=options, connect_timeout=1.0)
 
@@ -166,7 +176,14 @@ class Trilho(Celery):  # type: ignore[misc]
         # Celery may come here twice for one function, and tells a collision of names by the identity of the body.
         body = self._bodies.get(fun) or adapted(self, fun, bind, bool(options.get("transactional")))
         self._bodies[fun] = body
+        base = None if base is None else mixed(base)
         return super()._task_from_fun(body, name=name, base=base, bind=bind, **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Register a class-based task."""
+        task = task() if isinstance(task, type) else task
+        task.__class__ = mixed(type(task))
+        return super().register_task(task, **options)
 
     def send_task(
         self, name: str, args: Any = None, kwargs: Any = None, countdown: Any = None, eta: Any = None, **options: Any

@@ -92,10 +92,15 @@ class Worker:
         return self._process.pid
 
     def pool(self) -> list[psutil.Process]:
-        """Its pool processes."""
+        """Its pool processes; the worker's guardian is in a session of its own."""
         with suppress(psutil.NoSuchProcess):
-            return [child for child in psutil.Process(self.pid).children() if processes.is_alive(child.pid)]
+            return [child for child in psutil.Process(self.pid).children() if self._is_of_the_pool(child.pid)]
         return []
+
+    def _is_of_the_pool(self, pid: int) -> bool:
+        with suppress(ProcessLookupError):
+            return os.getsid(pid) == self.pid and processes.is_alive(pid)
+        return False
 
     def kill(self) -> None:
         """SIGKILL the main process, as the OOM killer or a lost machine does."""

@@ -154,7 +154,10 @@ class Database:
         engine = self._async_engines.get(loop)
         if engine is None:
             url = sqlalchemy_url(self.settings.require_database())
-            engine = create_async_engine(url, pool_size=self.settings.pool_size, pool_pre_ping=True)
+            options = {name: value for name, value in self.connect_options().items() if name != "autocommit"}
+            engine = create_async_engine(
+                url, pool_size=self.settings.pool_size, pool_pre_ping=True, connect_args=options
+            )
             self._async_engines[loop] = engine
         return engine
 

@@ -73,7 +73,7 @@ def settle_marks(connection: Connection, marks: Mapping[tuple[str, int], float])
 
 def strays(connection: Connection, worker: UUID, known: Sequence[UUID]) -> list[tuple[str, UUID]]:
     """Running jobs of this worker under claims that it does not know any more."""
-    return connection.execute(SQL["strays"], {"worker": worker, "known": list(known)}).fetchall()  # type: ignore[return-value]
+    return connection.execute(SQL["strays"], {"worker": worker, "known": list(known)}).fetchall()
 
 
 def cancel_requests(connection: Connection, worker: UUID) -> list[str]:

@@ -69,9 +69,9 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
             return
         attempt.forget_what_follows()  # of a success that could not be stored or committed
-        self._end(
-            attempt, task_id, self.encode_result(exc, states.FAILURE), kwargs.get("state", states.FAILURE), traceback
-        )
+        state = kwargs.get("state", states.FAILURE)
+        attempt.outcome = Finish(task_id, attempt.token, state, error=error_text(exc))  # the arguments alone say less
+        self._end(attempt, task_id, self.encode_result(exc, state), state, traceback)
         with attempt.dispatch():
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
 
@@ -91,12 +91,14 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
 
     def _end(self, attempt: RunningAttempt, task_id: str, result: Any, state: str, traceback: Any) -> None:
         if state in FINISHED or state == RETRY:
+            known = attempt.outcome
+            told = known.error if isinstance(known, Finish) and known.state == state else None
             attempt.outcome = Finish(
                 task_id,
                 attempt.token,
                 state,
                 result=self._text(task_id, result, state),
-                error=error_text(result),
+                error=told or error_text(result),
                 traceback=None if traceback is None else str(traceback),
             )
         elif state != STARTED:

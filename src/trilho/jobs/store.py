@@ -154,7 +154,7 @@ def return_part(connection: Connection, part: ChordPart) -> tuple[bool, str | No
 
 def chord_parts(connection: Connection, chord: str) -> list[tuple[str, str | None]]:
     """State and result of each member, in order."""
-    return connection.execute(SQL["chord_parts"], {"chord": chord}).fetchall()  # type: ignore[return-value]
+    return connection.execute(SQL["chord_parts"], {"chord": chord}).fetchall()
 
 
 def view(connection: Connection, job_id: str) -> Job | None:

@@ -59,6 +59,13 @@ class Task(celery.Task, Generic[P, R]):  # type: ignore[misc]
         return await self.app.without_blocking(functools.partial(self.apply_async, **options), args, kwargs)
 
 
+def mixed(base: type) -> type:
+    """The base class of a task, with what Trilho's own has beside."""
+    if issubclass(base, Task):
+        return base
+    return type(base.__name__, (base, Task), {"__module__": base.__module__, "abstract": True})
+
+
 def adapted(app: "Trilho", function: Callable[..., Any], bind: bool, transactional: bool) -> Callable[..., Any]:
     """The body as Celery is to call it: with rich arguments decoded and the transaction handed in."""
     decode = decoder_for(function, skip_first=bind)

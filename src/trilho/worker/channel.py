@@ -28,8 +28,10 @@ class WakeupQoS(redis.QoS):  # type: ignore[misc]
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """A message was refused; a wake-up is not put back, the dispatcher sends another one."""
+        """A message was refused, or comes too late for a consumer that is being cancelled."""
         if self._is_wakeup(delivery_tag):
+            if requeue:
+                virtual.Channel._restore(self.channel, self._delivered[delivery_tag])
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().reject(delivery_tag, requeue)
