@@ -97,7 +97,7 @@ class JobMachine(RuleBasedStateMachine):
         if known is None:
             self.model[job_id] = Model(job.args, held, due or held)
         elif known.held and not held:
-            known.args, known.held, known.due = args, False, due
+            known.args, known.held, known.due, known.expired = args, False, due, False
         assert (job_id in written) == (known is None or held or self.model[job_id].args == args)
 
     # ---- claims
@@ -281,7 +281,7 @@ def machine(database: str) -> Iterator[type[JobMachine]]:
     shop.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)  # a failure is made small before it is shown
 def test_any_sequence_of_transitions_keeps_the_rules(machine: type[JobMachine]) -> None:
     run_state_machine_as_test(
         machine,

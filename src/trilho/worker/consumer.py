@@ -122,6 +122,11 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         grace = self.app.settings.shutdown_grace if how.lower() == "warm" else 0.0
         threading.Thread(target=self._end_bodies, args=(grace,), name="trilho-grace", daemon=True).start()
 
+    def cancel_active_requests(self) -> None:
+        """SIGQUIT: end the bodies at once; their jobs are given back, not revoked."""
+        self.batcher.closed = True
+        self.batcher.end_all("shutdown")
+
     def _end_bodies(self, grace: float) -> None:
         deadline = time.monotonic() + grace
         while self.batcher.slices and time.monotonic() < deadline:
@@ -164,8 +169,11 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         self.call_soon(self._take_over, tuple(jobs))
 
     def cancel(self, job_ids: Sequence[str]) -> None:
-        """End these jobs if they run here."""
-        self.call_soon(self.batcher.cancel, tuple(job_ids))
+        """End these jobs if they run here; a worker that stops has no event loop any more."""
+        if self.batcher.closed:
+            self.batcher.cancel(job_ids)
+        elif job_ids:
+            self.call_soon(self.batcher.cancel, tuple(job_ids))
 
     def tokens(self) -> list[UUID]:
         """The claims under way, and those being settled."""
