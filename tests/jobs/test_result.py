@@ -75,7 +75,7 @@ def test_exception_of_the_application_comes_back_with_its_arguments(app: Trilho,
     with pytest.raises(OutOfStock) as raised:
         result.get(timeout=1)
     assert raised.value.args == ("shoes", 3)
-    assert app.jobs.get(result.id).error == "OutOfStock: shoes, 3"
+    assert app.jobs.get(result.id).error == "OutOfStock: ('shoes', 3)"
 
 
 def test_unknown_id_is_told_from_a_waiting_job(app: Trilho, divide: Divide) -> None:

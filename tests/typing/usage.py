@@ -35,10 +35,6 @@ def transactional(name: str, *, tx: Tx) -> int:
     return len(name)
 
 
-@app.task
-async def slow(number: int) -> None: ...
-
-
 # ---- tasks
 
 assert_type(plain.delay("a"), Result[str])

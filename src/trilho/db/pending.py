@@ -38,6 +38,7 @@ class Pending:
     database: Database
     rows: list[tuple[Sink, Row]] = field(default_factory=list)
     written: int = 0
+    announced: list[tuple[Sink, Row]] = field(default_factory=list)
     marks: WeakKeyDictionary[SessionTransaction, tuple[int, int]] = field(default_factory=WeakKeyDictionary)
     last: Callable[[Connection], None] | None = None
 
@@ -66,13 +67,19 @@ class Pending:
             sink.check(rows, execute(sink.statement, sink.parameters(rows)))
         self.written = len(self.rows)
 
+    def write_alone(self, connection: Connection, sink: Sink, row: Row) -> None:
+        """Write one row now, and leave it to the savepoint it is in; rows that wait for the commit go on waiting."""
+        sink.check([row], connection.execute(sink.statement.encode(), sink.parameters([row])).fetchall())
+        self.announced.append((sink, row))
+
     def write_through(self, connection: Connection) -> None:
         """Write on a psycopg connection."""
         self.write(lambda statement, values: connection.execute(statement.encode(), values).fetchall())
 
     def committed(self) -> None:
         """Tell each sink what is durable now."""
-        for sink, rows in by_sink(self.take()).items():
+        announced, self.announced = self.announced, []
+        for sink, rows in by_sink([*announced, *self.take()]).items():
             sink.committed(rows)
 
 

@@ -38,7 +38,7 @@ def _pending_of(session: Session) -> Pending:
 def _before_commit(session: Session) -> None:
     pending = _pending_of(session)
     # Not in a savepoint: it may still be rolled back together with one around it, and rows from before it must not.
-    if session.in_nested_transaction() or not (pending.rows or pending.last):
+    if session.in_nested_transaction() or (pending.written == len(pending.rows) and pending.last is None):
         return
     session.flush()
     connection = session.connection()
@@ -70,6 +70,7 @@ def _rolled_back(session: Session, transaction: SessionTransaction) -> None:
 def _transaction_ended(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         _pending_of(session).take()
+        _pending_of(session).announced.clear()
 
 
 def _executor(connection: AlchemyConnection) -> Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]:

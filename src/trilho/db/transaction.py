@@ -82,22 +82,15 @@ class Tx(BaseTx):
     @property
     def connection(self) -> Connection:
         """The psycopg connection; from its first use on, jobs are inserted at once, so that any savepoint counts."""
-        connection = driver_connection(self.session.connection())
-        if not self._immediate:
-            self._immediate = True
-            self.pending.write_through(connection)
-        return connection
+        self._immediate = True
+        return driver_connection(self.session.connection())
 
     def add(self, sink: Sink, row: Row) -> None:
         """Enqueue a row with this transaction."""
-        super().add(sink, row)
-        if not self._immediate:
-            return
-        try:
-            self.pending.write_through(self.connection)
-        except BaseException:
-            self.pending.rows.pop()  # the caller has been told: it must not be tried again at the commit
-            raise
+        if self._immediate:
+            self.pending.write_alone(self.connection, sink, row)
+        else:
+            super().add(sink, row)
 
     @contextmanager
     def savepoint(self) -> Iterator["Tx"]:
