@@ -28,7 +28,8 @@ from trilho.embedded import Postgres, Valkey
 
 SEED = 20
 FAULTS = ("kill a worker", "kill a pool process", "flush the broker", "restart the broker") * 2
-FAULT_INTERVAL = 7.0
+FAULT_INTERVAL = 8.0
+"""Seconds, a multiple of the bursts: every fault meets orders that wait and orders that are being charged."""
 ORDERS_IN_A_BURST = 20
 BURST_INTERVAL = 2.0
 OUTAGE = timedelta(seconds=2)

@@ -20,6 +20,11 @@ from trilho.processes.store import ProcessInfo, Pulse
 from trilho.settings import Settings
 
 LEASE = 1.0
+pytestmark = [
+    # The proxy may leave half-open connections behind when its loop ends; they are the network's, not the library's.
+    pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning"),
+]
 
 
 @dataclass
