@@ -156,7 +156,10 @@ def test_lost_connection_of_a_body_is_nobodys_attempt(lab: Lab) -> None:
     lab.worker("w1")
     job_id = lab.send("holding", "a", "a", 2.0)
     eventually(lambda: lab.ledger.entries("a", "locked"))
-    lab.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'trilho:%%'")
+    lab.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name LIKE 'trilho:%%'"
+    )
     lab.all_succeed(1)
     assert account(["a"], lab.effects()) == EXACT
     job = lab.job(job_id)

@@ -114,7 +114,14 @@ class JobMachine(RuleBasedStateMachine):
             assert (job.ending is None) == (not model.cancelled and not model.expired)
             model.attempt += 0 if model.expired else 1
             model.state, model.token, model.worker = "STARTED", claimant.token, worker
-        return multiple(*claimed)
+        return multiple(*(job for job in claimed if not self.ends_at_once(job)))
+
+    def ends_at_once(self, job: Claimed) -> bool:
+        """A job that must not begin has no attempt: whoever claimed it ends it."""
+        if job.ending is not None:
+            rows.settle(self.connection, store.Finish(job.id, job.claim_token, "REVOKED", error=job.ending))
+            self.model[job.id].state = "REVOKED"
+        return job.ending is not None
 
     def holds(self, claim: Claimed) -> bool:
         model = self.model[claim.id]

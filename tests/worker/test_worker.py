@@ -2,7 +2,6 @@
 
 import threading
 import time
-from contextlib import suppress
 from typing import Any
 
 import celery.exceptions
@@ -181,15 +180,10 @@ def test_task_events_are_celerys(stand: Stand) -> None:
     def remember(event: dict[str, Any]) -> None:
         seen.setdefault(event.get("uuid", ""), []).append(event["type"])
 
-    def capture() -> None:
-        with stand.app.connection_for_read() as connection:
-            receiver = stand.app.events.Receiver(connection, handlers={"*": remember})
-            while not stop.is_set():
-                with suppress(TimeoutError):
-                    receiver.capture(limit=1, timeout=0.5)
-
-    stop = threading.Event()
-    thread = threading.Thread(target=capture)
+    # One capture for the whole test: what is sent between two of them reaches nobody.
+    connection = stand.app.connection_for_read()
+    receiver = stand.app.events.Receiver(connection, handlers={"*": remember})
+    thread = threading.Thread(target=receiver.capture, kwargs={"limit": None, "timeout": None})
     thread.start()
     stand.app.control.enable_events()
     try:  # nobody says when the receiver and the worker have begun
@@ -200,8 +194,9 @@ def test_task_events_are_celerys(stand: Stand) -> None:
         )
     finally:
         stand.app.control.disable_events()
-        stop.set()
+        receiver.should_stop = True
         thread.join()
+        connection.release()
 
 
 def test_pool_process_is_reused(stand: Stand) -> None:
