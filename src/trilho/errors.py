@@ -36,6 +36,17 @@ class JobStateError(TrilhoError):
         self.state = state
 
 
+class KeyHeld(JobStateError):
+    """The finished job cannot run again now: another one with the same unique key waits or runs."""
+
+    def __init__(self, job_id: str, state: str, holder: str) -> None:
+        super().__init__(job_id, state, "retry")
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return f"cannot retry job {self.job_id!r}: job {self.holder!r} has its unique key"
+
+
 class PayloadTooLarge(TrilhoError, ValueError):
     """Arguments or result are larger than `TRILHO_MAX_PAYLOAD`; store the data elsewhere and pass a reference."""
 
@@ -44,5 +55,50 @@ class TransactionError(TrilhoError, RuntimeError):
     """The ambient transaction was used by another thread or task, after its end, or is missing where it is required."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Raised in a body that runs in a thread and has to end: its job was cancelled, its time limit is over, or its
+    worker stops or lost its lease. Clean up in `finally` and let it pass; `except Exception` does not catch it."""
+
+
 class ClaimLost(TrilhoError):
     """The claim of this attempt belongs to another worker by now, so nothing that it wrote may count."""
+
+
+class EventSchemaError(TrilhoError, ValueError):
+    """The data of an event does not fit the declared schema of its topic; nothing was published."""
+
+    def __init__(self, topic: str, fields: str) -> None:
+        super().__init__(f"the data does not fit the schema of topic {topic!r}: {fields}")
+        self.topic = topic
+
+
+class NoHandlers(ConfigurationError):
+    """The app has no event handlers at all, so there is nothing for a consumer to do."""
+
+    def __init__(self) -> None:
+        super().__init__("the app has no event handlers: @app.bus.subscribe(topic) makes one")
+
+
+class UnknownTopic(TrilhoError, LookupError):
+    """No event was ever published to this topic, and nobody declared it."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"there is no topic {topic!r}: nobody declared it or published to it")
+        self.topic = topic
+
+
+class UnknownGroup(TrilhoError, LookupError):
+    """The consumer group has not read anything yet."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(f"there is no consumer group {group!r} with that topic: nobody has read for it yet")
+        self.group = group
+
+
+class GroupActive(TrilhoError):
+    """The consumer group has members, so its offsets cannot be reset now."""
+
+    def __init__(self, group: str, members: list[str]) -> None:
+        super().__init__(f"group {group!r} has {len(members)} member(s) ({', '.join(members)}): stop them first")
+        self.group = group
+        self.members = members

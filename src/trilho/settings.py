@@ -3,15 +3,19 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trilho.errors import ConfigurationError
 
 STACK_FILE = "stack.json"
 """What `trilho up` leaves in its data folder, so that other shells can join the stack."""
+
+
+Kept = Annotated[float | None, BeforeValidator(lambda told: None if told == "never" else told)]
+"""Seconds, or None for ever; the environment says `never`."""
 
 
 class Settings(BaseSettings):
@@ -25,6 +29,11 @@ class Settings(BaseSettings):
         default=None,
         repr=False,
         description="Direct URL for LISTEN where database_url goes through a pooler; 'off' polls only.",
+    )
+    smtp_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="Where the application sends its mail: smtp[s]://[user:password@]host[:port]",
     )
     data: Path = Path(".trilho")
 
@@ -40,6 +49,12 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=20.0, ge=0, description="Wait for running bodies after SIGTERM.")
     progress_interval: float = Field(default=0.25, ge=0, description="Shortest time between two progress writes.")
     max_payload: int = Field(default=1_000_000, gt=0, description="Bytes of JSON that arguments or a result may have.")
+    retention_success: Kept = Field(
+        default=604_800, ge=0, description="How long jobs that succeeded are kept; 'never' deletes none."
+    )
+    retention_failure: Kept = Field(
+        default=2_592_000, ge=0, description="The same for jobs that failed or were revoked."
+    )
     require_transaction: bool = Field(default=False, description="A `.delay()` outside a transaction is an error.")
 
     api_key: str | None = Field(default=None, repr=False, description="Required to bind the HTTP side off loopback.")
@@ -79,7 +94,7 @@ def running_stack(data: Path) -> dict[str, Any]:
 
 
 def _urls_of(stack: dict[str, Any]) -> dict[str, str]:
-    return {name: stack[name] for name in ("database_url", "broker_url") if stack.get(name)}
+    return {name: stack[name] for name in ("database_url", "broker_url", "smtp_url") if stack.get(name)}
 
 
 def _required(value: str | None, variable: str, argument: str, data: Path) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab import database as databases
 from tests.lab.database import Connection
+from trilho.dispatcher.retention import SQL as RETENTION
 from trilho.dispatcher.store import BEGINNING
 from trilho.jobs import stats
 from trilho.jobs.store import SQL
@@ -96,6 +97,13 @@ HOT: dict[str, dict[str, Any]] = {
     "forget": {"id": "job-00000001"},
     "attempts": {"id": "job-00000001"},
     "run_again": {"id": "job-00000002"},
+    "seize_expired": {"token": TOKEN, "limit": 100},
+}
+PLACE = {"since": BEGINNING, "after": "job-00000500", "before": "job-1", "cutoff": BEGINNING, "limit": 1000}
+WALKS: dict[str, tuple[dict[str, Any], str]] = {
+    "jobs_by_id": (PLACE | {"states": ["SUCCESS"]}, "jobs_pkey"),
+    "jobs_by_age": (PLACE | {"states": ["SUCCESS"]}, "jobs_other_ids"),
+    "delete_jobs": ({"ids": ["job-00000001"], "states": ["SUCCESS"], "cutoff": BEGINNING}, "jobs_pkey"),
 }
 
 
@@ -149,6 +157,21 @@ def test_job_is_found_by_its_id_and_not_by_its_state(crowded: Connection, name: 
     text = plan(crowded, SQL[name], HOT[name], mode)
     assert "jobs_pkey" in text, text
     assert not re.search(r"jobs_(sent|unsent|running|failed)", text), text
+
+
+@pytest.mark.parametrize("mode", ["generic", "custom"])
+@pytest.mark.parametrize("name", WALKS)
+def test_retention_walks_in_the_order_of_an_index(crowded: Connection, name: str, mode: str) -> None:
+    values, index = WALKS[name]
+    text = plan(crowded, RETENTION[name], values, mode)
+    assert scans_all(text) == [], text
+    assert f"using {index} on jobs" in text, text
+    assert "Bitmap Heap Scan on jobs " not in text, text
+
+
+@pytest.mark.parametrize("mode", ["generic", "custom"])
+def test_expired_jobs_are_found_in_their_order(crowded: Connection, mode: str) -> None:
+    assert "Index Scan using jobs_expiring" in plan(crowded, SQL["seize_expired"], HOT["seize_expired"], mode)
 
 
 @pytest.mark.parametrize("mode", ["generic", "custom"])

@@ -124,7 +124,7 @@ def test_waiting_ends_soon_after_the_job(waiting_app: Trilho, trilho: Harness) -
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    listener = waiting_app.waiter._listener
+    listener = waiting_app.waiter.listener
     if waiting_app.settings.listen_url != "off":
         eventually(listener.connected.is_set)
     trilho.run_until_idle()

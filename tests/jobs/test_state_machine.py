@@ -24,6 +24,7 @@ from tests.jobs import rows
 from tests.jobs.shop import Shop
 from tests.lab import database as databases
 from trilho import JobStateError, UnknownJob
+from trilho.dispatcher.retention import Retain, keeping
 from trilho.jobs import aftermath, store
 from trilho.jobs.job import FINISHED, RUNNING, WAITING, Claimed
 from trilho.jobs.outcome import Death, crash_pause
@@ -124,8 +125,8 @@ class JobMachine(RuleBasedStateMachine):
         return job.ending is not None
 
     def holds(self, claim: Claimed) -> bool:
-        model = self.model[claim.id]
-        return model.token == claim.claim_token and model.state in RUNNING
+        model = self.model.get(claim.id)
+        return model is not None and model.token == claim.claim_token and model.state in RUNNING
 
     @rule(claim=claims)
     def report(self, claim: Claimed) -> None:
@@ -139,7 +140,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(claim=claims, state=st.sampled_from(["SUCCESS", "FAILURE", "REVOKED"]))
     def finish(self, claim: Claimed, state: str) -> None:
         end = store.Finish(claim.id, claim.claim_token, state, result="1")
-        held = self.holds(claim)
+        held = self.holds(claim) and (state == "REVOKED" or not self.model[claim.id].cancelled)
         assert rows.settle(self.connection, end) == ({claim.id} if held else set())
         if held:
             self.completions[claim.claim_token] += 1
@@ -152,7 +153,7 @@ class JobMachine(RuleBasedStateMachine):
         outcome = rows.retry(claim, run_at=PAST if due else LATER)
         if kind == "RELEASED":
             outcome = store.Reschedule(claim.id, claim.claim_token, kind, run_at=PAST if due else LATER)
-        held = self.holds(claim)
+        held = self.holds(claim) and (kind != "RETRY" or not self.model[claim.id].cancelled)
         assert rows.settle(self.connection, outcome) == ({claim.id} if held else set())
         if held:
             model = self.model[claim.id]
@@ -169,6 +170,13 @@ class JobMachine(RuleBasedStateMachine):
         if held:
             self.crash(claim.id, presumed=False)
 
+    @rule(claim=claims)
+    def runner_finds_itself_fenced(self, claim: Claimed) -> None:
+        cancelled = self.holds(claim) and self.model[claim.id].cancelled
+        assert aftermath.settle_cancelled(self.shop, self.connection, claim.id, claim.claim_token) == cancelled
+        if cancelled:
+            self.model[claim.id].state = "REVOKED"
+
     @rule(worker=workers)
     def lease_runs_out(self, worker: UUID) -> None:
         verdict = aftermath.crash(Death("its lease ran out", presumed=True), LIMIT, lambda job: True)
@@ -179,6 +187,9 @@ class JobMachine(RuleBasedStateMachine):
 
     def crash(self, job_id: str, presumed: bool) -> None:
         model = self.model[job_id]
+        if model.cancelled:
+            model.state = "REVOKED"
+            return
         model.crash(presumed)
         if not model.due:  # the real pause is short: no test may depend on how fast it runs
             self.connection.execute("UPDATE trilho.jobs SET run_at = %s WHERE id = %s", (LATER, job_id))
@@ -243,6 +254,20 @@ class JobMachine(RuleBasedStateMachine):
         )
         if job_id in self.model and self.model[job_id].state in WAITING:
             self.model[job_id].expired = True
+
+    @rule()
+    def finished_jobs_grow_old(self) -> None:
+        values = {"past": PAST, "finished": list(FINISHED)}
+        self.connection.execute(
+            "UPDATE trilho.jobs SET finished_at = %(past)s, created_at = %(past)s WHERE state = ANY(%(finished)s)",
+            values,
+        )
+        retain = Retain(keeping(self.shop.settings))
+        while retain(self.connection):
+            retain._not_before = 0.0
+        for job_id in [i for i, model in self.model.items() if model.state in FINISHED]:
+            del self.model[job_id]
+            self.ended.pop(job_id, None)
 
     # ---- what must always hold
 

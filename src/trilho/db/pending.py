@@ -11,12 +11,26 @@ from sqlalchemy.orm import SessionTransaction
 from trilho.db.pool import Connection, Database
 
 Row = Any
+Execute = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 
 class Sink(Protocol):
     """Where one kind of row goes: one statement for all rows of a transaction, one call after the commit."""
 
-    statement: str
+    @property
+    def statement(self) -> str:
+        """What is run for all rows together."""
+        ...
+
+    @property
+    def at_once(self) -> bool:
+        """Whether its caller needs to know now what the statement returns."""
+        ...
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the statement may be run again when its answer got lost."""
+        ...
 
     def parameters(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """What the statement is run with."""
@@ -55,32 +69,39 @@ class Pending:
         count, written = (0, 0) if savepoint is None else self.marks.get(savepoint, (0, 0))
         del self.rows[count:]
         self.written = min(self.written, written)
+        if savepoint is None:
+            self.announced.clear()
 
     def take(self) -> list[tuple[Sink, Row]]:
         """Everything, to be dealt with by the caller."""
         rows, self.rows, self.written = self.rows, [], 0
         return rows
 
-    def write(self, execute: Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]) -> None:
+    def write(self, execute: Execute) -> None:
         """Write what is not written yet, one statement for each kind of row."""
         for sink, rows in by_sink(self.rows[self.written :]).items():
             sink.check(rows, execute(sink.statement, sink.parameters(rows)))
         self.written = len(self.rows)
 
-    def write_alone(self, connection: Connection, sink: Sink, row: Row) -> None:
+    def write_alone(self, execute: Execute, sink: Sink, row: Row) -> None:
         """Write one row now, and leave it to the savepoint it is in; rows that wait for the commit go on waiting."""
-        sink.check([row], connection.execute(sink.statement.encode(), sink.parameters([row])).fetchall())
+        sink.check([row], execute(sink.statement, sink.parameters([row])))
         self.announced.append((sink, row))
 
     def write_through(self, connection: Connection) -> None:
         """Write on a psycopg connection."""
-        self.write(lambda statement, values: connection.execute(statement.encode(), values).fetchall())
+        self.write(executor(connection))
 
     def committed(self) -> None:
         """Tell each sink what is durable now."""
         announced, self.announced = self.announced, []
         for sink, rows in by_sink([*announced, *self.take()]).items():
             sink.committed(rows)
+
+
+def executor(connection: Connection) -> Execute:
+    """Runs statements on a psycopg connection."""
+    return lambda statement, values: connection.execute(statement.encode(), values).fetchall()
 
 
 def by_sink(entries: Sequence[tuple[Sink, Row]]) -> dict[Sink, list[Row]]:
@@ -96,11 +117,14 @@ def write_now(database: Database, entries: Sequence[tuple[Sink, Row]]) -> None:
     pending = Pending(database, list(entries))
     faults = database.faults
     faults.hit("enqueue.before_commit")
-    if len(by_sink(entries)) == 1:
-        # Idempotent: a second try after a lost answer finds the same rows.
+    sinks = list(by_sink(entries))
+    if len(sinks) > 1:
+        with database.connection() as connection, connection.transaction():
+            pending.write_through(connection)
+    elif sinks[0].repeatable:
         database.run(lambda connection: pending.write_through(connection))
     else:
-        with database.connection() as connection, connection.transaction():
+        with database.connection() as connection:
             pending.write_through(connection)
     faults.hit("enqueue.after_commit")
     pending.committed()

@@ -39,6 +39,7 @@ class Database:
         self.faults = Faults(parse(settings.fault))
         self._inherited: list[ConnectionPool[Connection]] = []
         self._held: WeakSet[HeldConnection] = WeakSet()
+        self._most = settings.pool_size
         self._begin_process()
 
     def _begin_process(self) -> None:
@@ -74,7 +75,7 @@ class Database:
             self.conninfo,
             kwargs=self.connect_options(),
             min_size=0,
-            max_size=self.settings.pool_size,
+            max_size=self._most,
             timeout=self.settings.connect_timeout,
             max_idle=300,
             num_workers=1,
@@ -160,6 +161,18 @@ class Database:
             )
             self._async_engines[loop] = engine
         return engine
+
+    async def dispose(self) -> None:
+        """Close the connections of the running event loop."""
+        engine = self._async_engines.pop(asyncio.get_running_loop(), None)
+        if engine is not None:
+            await engine.dispose()
+
+    def make_room(self, threads: int) -> None:
+        """Let so many threads have a connection each, if that is more than the settings give."""
+        self._most = max(self._most, threads)
+        if self._pool is not None and self._pool.max_size < self._most:
+            self._pool.resize(0, self._most)
 
     def close(self) -> None:
         """Close every connection of this process."""

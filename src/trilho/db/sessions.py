@@ -1,13 +1,13 @@
 """SQLAlchemy sessions that write what is pending with each of their commits, and drop it with each rollback."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from trilho.db.pending import Pending
+from trilho.db.pending import Execute, Pending
 from trilho.db.pool import Connection
 from trilho.db.sql import for_sqlalchemy
 from trilho.errors import TransactionError
@@ -42,7 +42,7 @@ def _before_commit(session: Session) -> None:
         return
     session.flush()
     connection = session.connection()
-    pending.write(_executor(connection))
+    pending.write(alchemy_executor(connection))
     if pending.last is not None:
         pending.last(driver_connection(connection))
     pending.database.faults.hit("enqueue.before_commit")
@@ -73,7 +73,9 @@ def _transaction_ended(session: Session, transaction: SessionTransaction) -> Non
         _pending_of(session).announced.clear()
 
 
-def _executor(connection: AlchemyConnection) -> Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]:
+def alchemy_executor(connection: AlchemyConnection) -> Execute:
+    """Runs statements on a SQLAlchemy connection, whatever its driver."""
+
     def execute(statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         return connection.execute(text(for_sqlalchemy(statement)), dict(values)).fetchall()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from trilho.db.pending import Pending, Row, Sink, write_now
+from trilho.db.pending import Pending, Row, Sink, executor, write_now
 from trilho.db.pool import Connection, Database
 from trilho.db.sessions import OneCommit, driver_connection, follow
 from trilho.errors import TransactionError
@@ -39,7 +39,7 @@ class BaseTx:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.pending = Pending(database)
-        self.owner = Owner.current()
+        self.owner = self._opener = Owner.current()
         self.open = True
 
     def ensure_usable(self) -> None:
@@ -50,6 +50,18 @@ class BaseTx:
             raise TransactionError(
                 "this transaction belongs to another thread or task: open one there, or pass the data instead"
             )
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """A block in which it belongs to the thread and task that run now: whoever opened it waits for them."""
+        if self.owner != self._opener:  # lent already: to one at a time
+            yield
+            return
+        self.owner = Owner.current()
+        try:
+            yield
+        finally:
+            self.owner = self._opener
 
     def add(self, sink: Sink, row: Row) -> None:
         """Enqueue a row with this transaction."""
@@ -87,10 +99,15 @@ class Tx(BaseTx):
 
     def add(self, sink: Sink, row: Row) -> None:
         """Enqueue a row with this transaction."""
-        if self._immediate:
-            self.pending.write_alone(self.connection, sink, row)
+        if self._immediate or sink.at_once:
+            self.pending.write_alone(executor(self.raw), sink, row)
         else:
             super().add(sink, row)
+
+    @property
+    def raw(self) -> Connection:
+        """The psycopg connection for Trilho's own statements; unlike `connection` it leaves jobs to the commit."""
+        return driver_connection(self.session.connection())
 
     @contextmanager
     def savepoint(self) -> Iterator["Tx"]:
@@ -184,6 +201,17 @@ def installed(tx: BaseTx | None) -> Iterator[None]:
         yield
     finally:
         _ambient.reset(token)
+
+
+@contextmanager
+def lent_by(owner: Owner) -> Iterator[None]:
+    """Lend the ambient transaction of `owner`, who waits for the caller, if there is one."""
+    tx = _ambient.get()
+    if tx is None or tx.owner != owner:
+        yield
+        return
+    with tx.lent():
+        yield
 
 
 @contextmanager

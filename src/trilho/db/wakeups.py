@@ -59,11 +59,11 @@ class Listener:
         self.connected = threading.Event()
 
     @contextmanager
-    def watching(self, keys: Collection[str]) -> Iterator[Bell]:
-        """A bell that rings whenever one of the keys is announced."""
+    def watching(self, keys: Collection[str], bell: Bell | None = None) -> Iterator[Bell]:
+        """A bell, the caller's own if there is one, that rings whenever one of the keys is announced."""
         if self._pid != os.getpid():
             self._begin_process()
-        bell = Bell()
+        bell = bell or Bell()
         with self._lock:
             for key in keys:
                 self._watchers[key].add(bell)

@@ -12,10 +12,14 @@ from uuid import UUID
 
 from trilho.db.pool import LOST, Connection
 from trilho.dispatcher.due import HandOver, Publish
+from trilho.dispatcher.endings import Decide, Expire
 from trilho.dispatcher.lost import FindLost, Marks
 from trilho.dispatcher.port import Hands
 from trilho.dispatcher.recovery import Recover
+from trilho.dispatcher.retention import Retain, keeping
 from trilho.dispatcher.store import cancel_requests, strays
+from trilho.events.relay import Relay
+from trilho.events.retention import expire
 from trilho.jobs import stats
 from trilho.log import get_logger
 from trilho.processes.lease import Lease
@@ -71,6 +75,7 @@ class Dispatcher:
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
+        self.relay = Relay(self.app.database, self.identity, self.app.settings.tick)
         self._hand_over = HandOver(self.hands) if self.hands is not None else None
         self.loops = self._loops()
 
@@ -83,7 +88,11 @@ class Dispatcher:
             Loop("publish", publish, tick, duty=True),
             Loop("lost", FindLost(broker, settings.resend_grace), max(tick, settings.resend_grace / 5), duty=True),
             Loop("sample", Sampler(), 1.0, duty=True),
+            Loop("decide", Decide(self.app), tick, duty=True),
+            Loop("expire", Expire(self.app), 1.0, duty=True),
+            Loop("retain", Retain(keeping(settings)), tick, duty=True),
             Loop("forget", forget, 60.0, duty=True),
+            Loop("expire log", expire, 1.0, duty=True),
         ]
         if self.hands is None or self._hand_over is None:
             return shared
@@ -102,10 +111,12 @@ class Dispatcher:
         """Begin in a thread."""
         self._thread = threading.Thread(target=self.run, name="trilho-dispatcher", daemon=True)
         self._thread.start()
+        self.relay.start()
 
     def stop(self) -> None:
         """End soon."""
         self._stopping.set()
+        self.relay.stop()
         self._poked.set()
 
     def poke(self) -> None:

@@ -30,6 +30,9 @@ def release(reason: str, delay: float = 0.0) -> Verdict:
     return lambda job: released(job.id, job.claim_token, reason, delay)
 
 
+CANCELLED = "cancelled while it ran"
+
+
 def revoke(reason: str) -> Verdict:
     """End jobs that somebody cancelled."""
     return lambda job: Finish(job.id, job.claim_token, REVOKED, error=reason)
@@ -38,6 +41,11 @@ def revoke(reason: str) -> Verdict:
 def time_out(limit: float | None) -> Verdict:
     """End jobs that ran for too long."""
     return lambda job: Finish(job.id, job.claim_token, FAILURE, error=f"TimeLimitExceeded: {limit}")
+
+
+def decided(job: Claimed, verdict: Verdict) -> Outcome:
+    """What becomes of a job: whatever came between, one that somebody cancelled is REVOKED."""
+    return verdict(job) if job.ending is None else revoke(job.ending)(job)
 
 
 def settle_claim(app: "Trilho", connection: Connection, ids: Sequence[str], token: UUID, verdict: Verdict) -> int:
@@ -74,18 +82,44 @@ def _conclude(app: "Trilho", connection: Connection, claimed: Sequence[Claimed],
     attempts = []
     for job in claimed:
         attempt = RunningAttempt(job, job.claim_token, "")
-        outcome = verdict(job)
+        outcome = decided(job, verdict)
         attempt.outcome = with_consequences(app, attempt, outcome) if isinstance(outcome, Finish) else outcome
         attempts.append(attempt)
     return conclude(app, connection, attempts)
 
 
-def cancel_waiting(app: "Trilho", connection: Connection, job_id: str) -> bool:
+def settle_cancelled(app: "Trilho", connection: Connection, job_id: str, token: UUID) -> bool:
+    """End a job that this claim still holds because somebody asked for its end; whether it was so."""
+    with brief_transaction(connection, app.settings.lease):
+        claimed = [job for job in store.lock_claimed(connection, [job_id], token) if job.ending is not None]
+        conclusion = _conclude(app, connection, claimed, revoke(CANCELLED))
+    follow_up(app, conclusion)
+    return bool(conclusion.written)
+
+
+def cancel_waiting(app: "Trilho", connection: Connection, job_id: str, reason: str = "cancelled") -> bool:
     """End a job that waits; whether it did."""
     with brief_transaction(connection, app.settings.lease):
         job = store.seize(connection, job_id, uuid4())
         if job is None:
             return False
-        conclusion = _conclude(app, connection, [job], revoke("cancelled"))
+        conclusion = _conclude(app, connection, [job], revoke(reason))
     follow_up(app, conclusion)
     return True
+
+
+def end_duplicate(app: "Trilho", connection: Connection, job_id: str, holder: str) -> None:
+    """End a held job whose unique key another one has."""
+    cancel_waiting(app, connection, job_id, f"duplicate of {holder}")
+
+
+def end_expired(app: "Trilho", connection: Connection, limit: int) -> int:
+    """End waiting jobs whose time to live is over; returns how many there were."""
+    with brief_transaction(connection, app.settings.lease):
+        expired = store.seize_expired(connection, uuid4(), limit)
+        conclusion = _conclude(app, connection, expired, revoke(EXPIRED))
+    follow_up(app, conclusion)
+    return len(expired)
+
+
+EXPIRED = "expired before it was started"

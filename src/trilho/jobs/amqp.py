@@ -1,5 +1,6 @@
 """Where Celery would publish: rows instead of messages."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from kombu.exceptions import EncodeError
 from trilho.jobs.attempt import RunningAttempt, running
 from trilho.jobs.enqueue import Message, Placement, RowProducer, held_jobs, job_of
 from trilho.jobs.job import NewJob
+from trilho.jobs.unique import Ticket, Unique, UniqueJob, key_of, wanted
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -45,7 +47,11 @@ class RowAMQP(AMQP):  # type: ignore[misc]
                 sender=name, body=body, exchange="", routing_key=target, declare=[], headers=headers,
                 properties=properties, retry_policy=None,
             )  # fmt: skip
-            self._take(producer, name, Message(headers, properties, *body), self._placement(name, target, options))
+            sent, place = Message(headers, properties, *body), self._placement(name, target, options)
+            if (ticket := options.get("trilho_ticket")) is None:
+                self._take(producer, name, sent, place)
+            else:
+                self._enqueue(producer, [self._unique(name, sent, place, ticket)])
             after.send(sender=name, body=body, headers=headers, exchange="", routing_key=target)
 
         return send_task_message
@@ -63,6 +69,10 @@ class RowAMQP(AMQP):  # type: ignore[misc]
             timezone=self.app.timezone,
         )
 
+    def _unique(self, name: str, message: Message, place: Placement, ticket: Ticket) -> UniqueJob:
+        key = key_of(ticket.unique, name, self.app._tasks.get(name), message.args, message.kwargs)
+        return UniqueJob(job_of(name, message, place), key, ticket)
+
     def _take(self, producer: Any, name: str, message: Message, place: Placement) -> None:
         job = job_of(name, message, place)
         rows = [job, *held_jobs(job, message, self._queue_of)]
@@ -73,7 +83,11 @@ class RowAMQP(AMQP):  # type: ignore[misc]
             attempt.dispatching or job.group_id in attempt.grown or hands_over(rows, attempt)
         ):
             attempt.new_jobs += [row for row in rows if row.id != attempt.job.id]
-        elif isinstance(producer, RowProducer):
+        else:
+            self._enqueue(producer, rows)
+
+    def _enqueue(self, producer: Any, rows: Sequence[NewJob | UniqueJob]) -> None:
+        if isinstance(producer, RowProducer):
             producer.rows += rows
         else:
             self.app.enqueuer.enqueue(rows)
@@ -111,3 +125,20 @@ def run_at(app: "Trilho", countdown: float | None, eta: Any) -> Any:
     if not isinstance(eta, datetime):
         raise TypeError(f"eta must be a datetime or an ISO 8601 text, not {eta!r}")
     return app.aware(eta)
+
+
+_CANVAS = ("link", "link_error", "chain", "chord", "group_id")
+
+
+def unique_of(app: "Trilho", name: str, task_id: str, options: Mapping[str, Any]) -> Unique | None:
+    """How unique a call is to be; raises ValueError where it says so itself and others depend on its id."""
+    attempt = running()
+    if attempt is not None and (attempt.dispatching or attempt.job.id == task_id):
+        return None
+    tasks = app.tasks if app.autofinalize else app._tasks  # a task that is not bound yet has its option, too
+    unique = wanted(options.get("unique"), tasks.get(name))
+    if unique is None or not any(options.get(part) for part in _CANVAS):
+        return unique
+    if options.get("unique") is not None:
+        raise ValueError("unique= is for single calls, without link=: the ids of a canvas are given out before")
+    return None

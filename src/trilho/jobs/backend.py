@@ -44,8 +44,6 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         if attempt is None:
             super().mark_as_done(task_id, result, request, store_result, state)
             return
-        runner = self.app.runner
-        runner.in_body = False
         kept = result if store_result else None
         attempt.outcome = Finish(
             task_id,
@@ -53,7 +51,7 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
             state,
             result=self._text(task_id, kept, state),
             children=self._children(request),
-            progress=runner.progress.end(task_id),
+            progress=attempt.progress.end(task_id) if attempt.progress is not None else None,
         )
         if attempt.next_run is not None:  # `self.retry(throw=False)`: the effects are kept, and the job runs again
             attempt.outcome = retried(attempt.token, attempt.next_run, None)
@@ -217,7 +215,8 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Remember the body of a chord before its members can run."""
-        self.app.enqueuer.open_chord({"id": header_result_args[0], "body": codec.dumps(dict(body))})
+        body_id = next((step.options["task_id"] for step in steps_of(body)), None)
+        self.app.enqueuer.open_chord({"id": header_result_args[0], "body": codec.dumps(dict(body)), "body_id": body_id})
         self.app.hold(body)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:

@@ -18,6 +18,7 @@ from trilho.jobs import codec
 from trilho.jobs.attempt import running
 from trilho.jobs.job import DueJob, NewJob
 from trilho.jobs.store import SQL, rows_json
+from trilho.jobs.unique import UniqueJob, UniqueSink
 
 MARK = "trilho"
 """Header of our own wake-ups: only these may be dropped, for the row they speak of is elsewhere."""
@@ -42,6 +43,8 @@ class JobSink:
 
     wakeups: Wakeups
     statement: str = SQL["enqueue"]
+    at_once: bool = False
+    repeatable: bool = True
 
     def parameters(self, rows: Sequence[NewJob]) -> Mapping[str, Any]:
         """All rows as one parameter; raises DuplicateJob for two different jobs with one id."""
@@ -64,12 +67,14 @@ class ChordSink:
     """Writes the fan-in of chords."""
 
     statement: str = SQL["open_chord"]
+    at_once: bool = False
+    repeatable: bool = True
 
     def parameters(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """One row per chord."""
         by_id: dict[str, dict[str, Any]] = {}
         for row in rows:
-            merged_row = by_id.setdefault(row["id"], {"id": row["id"], "size": None, "body": None})
+            merged_row = by_id.setdefault(row["id"], {"id": row["id"], "size": None, "body": None, "body_id": None})
             merged_row.update({key: value for key, value in row.items() if value is not None})
         return {"rows": json.dumps(list(by_id.values()))}
 
@@ -98,11 +103,12 @@ class Enqueuer:
     def __init__(self, database: Database, wakeups: Wakeups) -> None:
         self.database = database
         self.jobs = JobSink(wakeups)
+        self.unique = UniqueSink(self.jobs.committed)
         self.chords = ChordSink()
 
-    def enqueue(self, rows: Sequence[NewJob]) -> None:
+    def enqueue(self, rows: Sequence[NewJob | UniqueJob]) -> None:
         """Write jobs; raises DuplicateJob, TransactionError, or `psycopg.OperationalError` when nothing was written."""
-        self._write([(self.jobs, row) for row in rows])
+        self._write([(self.unique if isinstance(row, UniqueJob) else self.jobs, row) for row in rows])
 
     def open_chord(self, row: Mapping[str, Any]) -> None:
         """Write the fan-in of a chord."""
@@ -127,7 +133,7 @@ class RowProducer:
     serializer = None
 
     def __init__(self) -> None:
-        self.rows: list[NewJob] = []
+        self.rows: list[NewJob | UniqueJob] = []
         self.connection = self
 
     @contextmanager
@@ -240,6 +246,8 @@ def steps_of(signature: Any) -> Iterator[Any]:
 
 
 EMPTY_BODY = "[[], {}, {}]"
+LONG_AGO = "1970-01-01T00:00:00+00:00"
+"""When a wake-up expires: a plain Celery worker throws it away, where it would call the body without its arguments."""
 
 
 def wakeup_headers(job: NewJob | DueJob) -> dict[str, Any]:
@@ -257,6 +265,7 @@ def wakeup_headers(job: NewJob | DueJob) -> dict[str, Any]:
         "argsrepr": kept.get("argsrepr"),
         "kwargsrepr": kept.get("kwargsrepr"),
         "timelimit": kept.get("timelimit", [None, None]),
+        "expires": LONG_AGO,
         "shadow": kept.get("shadow"),
         "stamped_headers": kept.get("stamped_headers"),
         "stamps": kept.get("stamps"),

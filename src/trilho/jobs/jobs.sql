@@ -70,9 +70,20 @@ WHERE id = %(id)s AND state IN ('PENDING', 'RETRY')
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending;
 
+-- name: seize_expired
+-- As seize, for jobs whose time to live is over. One that is being claimed is left to its worker, which sees it, too.
+UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s, worker = %(token)s,
+    started_at = clock_timestamp()
+WHERE id = ANY(ARRAY(
+    SELECT id FROM trilho.jobs
+    WHERE state IN ('PENDING', 'RETRY') AND expires_at IS NOT NULL AND expires_at <= clock_timestamp()
+    ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending;
+
 -- name: finish
 -- STARTED | PROCESSING -> SUCCESS | FAILURE | REVOKED, only while the claim is ours: a row with our token, an owner and
--- no end is running.
+-- no end is running. Whoever was told that the job is cancelled was told the truth: from then on it can only be REVOKED.
 WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
         id text, token uuid, state text, result text, error text, traceback text, children text, crash boolean,
@@ -84,6 +95,7 @@ done AS (
     FROM r
     WHERE j.id = ANY(ARRAY(SELECT id FROM r)) AND j.id = r.id
       AND j.claim_token = r.token AND j.worker IS NOT NULL AND j.finished_at IS NULL
+      AND (j.cancel_requested_at IS NULL OR r.state = 'REVOKED')
     RETURNING j.id, j.awaited, j.attempt, j.state, j.error, j.traceback, j.worker, j.worker_name, j.started_at,
               r.crash, r.presumed),
 remembered AS (
@@ -103,7 +115,7 @@ WITH r AS MATERIALIZED (
         canvas text, headers text, retries integer, expires_at timestamptz, replace boolean, held boolean,
         presumed boolean)),
 locked AS MATERIALIZED (
-    SELECT id, state, claim_token, worker FROM trilho.jobs
+    SELECT id, state, claim_token, worker, cancel_requested_at FROM trilho.jobs
     WHERE id = ANY(ARRAY(SELECT id FROM r)) ORDER BY id FOR UPDATE),
 done AS (
     UPDATE trilho.jobs j SET
@@ -120,6 +132,7 @@ done AS (
     FROM r, locked
     WHERE j.id = ANY(ARRAY(SELECT id FROM locked)) AND j.id = r.id AND j.id = locked.id
       AND locked.claim_token = r.token AND locked.state IN ('STARTED', 'PROCESSING')
+      AND (locked.cancel_requested_at IS NULL OR r.outcome <> 'RETRY')
     RETURNING j.id, j.attempt, r.outcome, r.crash, r.presumed, r.error, r.traceback, locked.worker, j.worker_name,
               j.started_at),
 remembered AS (
@@ -149,9 +162,10 @@ WHERE j.state IN ('PENDING', 'RETRY')
 RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END;
 
 -- name: report
--- STARTED | PROCESSING -> PROCESSING: progress of a running body.
+-- STARTED | PROCESSING -> PROCESSING: progress of a running body. It is for eyes: its commit is not waited for.
 UPDATE trilho.jobs SET state = 'PROCESSING', custom_state = %(custom_state)s, progress = %(progress)s
-WHERE id = %(id)s AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSING');
+WHERE id = %(id)s AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSING')
+  AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off';
 
 -- name: cancel_running
 -- A running body is asked to stop; its worker ends it and writes REVOKED.
@@ -189,13 +203,14 @@ UPDATE trilho.jobs SET sent_at = NULL, error = %(reason)s
 WHERE id = %(id)s AND state IN ('PENDING', 'RETRY') AND NOT held;
 
 -- name: await
--- Ask for an announcement of the end, and look: who asks too late sees that it is too late.
+-- Ask for an announcement of the end, and look: who asks too late sees that it is too late. The commit is not waited
+-- for, as nothing but a wake-up is lost with it; a claim would have to wait for the row until then.
 WITH asked AS (
     UPDATE trilho.jobs j SET awaited = true
     FROM (SELECT id FROM trilho.jobs
           WHERE id = ANY(%(ids)s) AND NOT awaited AND state NOT IN ('SUCCESS', 'FAILURE', 'REVOKED')
           ORDER BY id FOR UPDATE) open
-    WHERE j.id = open.id
+    WHERE j.id = open.id AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
     RETURNING j.id, j.state)
 SELECT id, state FROM asked
 UNION ALL SELECT id, state FROM trilho.jobs WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM asked);
@@ -213,7 +228,11 @@ SELECT id, coalesce(custom_state, state) AS state, result, progress, error, trac
 FROM trilho.jobs WHERE id = ANY(%(ids)s);
 
 -- name: forget
-DELETE FROM trilho.jobs WHERE id = %(id)s AND state IN ('SUCCESS', 'FAILURE', 'REVOKED');
+WITH gone AS (
+    DELETE FROM trilho.jobs WHERE id = %(id)s AND state IN ('SUCCESS', 'FAILURE', 'REVOKED') RETURNING id),
+attempts AS (DELETE FROM trilho.job_attempts a USING gone WHERE a.job_id = gone.id),
+keys AS (DELETE FROM trilho.job_keys k USING gone WHERE k.job_id = gone.id)
+SELECT id FROM gone;
 
 -- name: view
 SELECT id, task, queue, state, priority, attempt, max_retries + 1 AS max_attempts, retries, crash_count, progress,
@@ -236,6 +255,25 @@ WHERE (%(state)s::text IS NULL OR state = %(state)s)
   AND (%(cursor)s::text IS NULL OR id < %(cursor)s)
 ORDER BY id DESC LIMIT %(limit)s;
 
+-- name: changed
+-- Of the watched jobs those whose row is not the version that was seen; all columns are NULL where there is no such job.
+SELECT w.id AS watched, j.xmin::text AS version,
+       j.id, task, queue, state, priority, attempt, max_retries + 1 AS max_attempts, retries, crash_count, progress,
+       result, error, traceback, worker_name AS worker, created_at, started_at, finished_at,
+       CASE WHEN state = 'RETRY' OR state = 'PENDING' AND NOT held AND run_at > clock_timestamp() THEN run_at END
+           AS next_run_at,
+       expires_at, args, kwargs, root_id, parent_id, group_id
+FROM unnest(%(ids)s::text[], %(seen)s::text[]) AS w (id, seen) LEFT JOIN trilho.jobs j ON j.id = w.id
+WHERE j.xmin::text IS DISTINCT FROM w.seen;
+
+-- name: announce
+-- Ask for an announcement of these ends. Rows that somebody holds are left out: who watches looks by himself as well.
+UPDATE trilho.jobs j SET awaited = true
+FROM (SELECT id FROM trilho.jobs
+      WHERE id = ANY(%(ids)s) AND NOT awaited AND state NOT IN ('SUCCESS', 'FAILURE', 'REVOKED')
+      ORDER BY id FOR UPDATE SKIP LOCKED) open
+WHERE j.id = open.id;
+
 -- name: attempts
 SELECT number, outcome AS state, error, traceback, worker_name AS worker, started_at, finished_at
 FROM trilho.job_attempts WHERE job_id = %(id)s ORDER BY number;
@@ -243,7 +281,8 @@ FROM trilho.job_attempts WHERE job_id = %(id)s ORDER BY number;
 -- name: lock_running
 -- The running jobs of these processes, locked in order; rows that somebody else settles just now are left to them.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
+    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled while it ran' END AS ending
 FROM trilho.jobs
 WHERE worker = ANY(%(workers)s) AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
@@ -251,7 +290,8 @@ ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
 -- name: lock_claimed
 -- The jobs that are still held by this claim, locked in order.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
+    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled while it ran' END AS ending
 FROM trilho.jobs
 WHERE id = ANY(%(ids)s) AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id FOR UPDATE;
@@ -273,9 +313,11 @@ DELETE FROM trilho.job_groups WHERE id = %(id)s;
 
 -- name: open_chord
 -- Parts may come back before the size is known, so both sides create the row.
-INSERT INTO trilho.chords AS c (id, size, body)
-SELECT id, size, body FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (id text, size integer, body text)
-ON CONFLICT (id) DO UPDATE SET size = coalesce(excluded.size, c.size), body = coalesce(excluded.body, c.body)
+INSERT INTO trilho.chords AS c (id, size, body, body_id)
+SELECT id, size, body, body_id
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (id text, size integer, body text, body_id text)
+ON CONFLICT (id) DO UPDATE SET size = coalesce(excluded.size, c.size), body = coalesce(excluded.body, c.body),
+                               body_id = coalesce(excluded.body_id, c.body_id)
 RETURNING id;
 
 -- name: grow_chord

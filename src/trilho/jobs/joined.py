@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from trilho.db.pending import Pending
-from trilho.db.sessions import follow
+from trilho.db.sessions import alchemy_executor, follow
 from trilho.db.transaction import BaseTx, installed
 from trilho.jobs.job import NewJob
 from trilho.jobs.result import Result
 from trilho.jobs.task import Task
+from trilho.jobs.unique import UniqueJob
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -27,6 +28,7 @@ class JoinedTx(BaseTx):
     def __init__(self, app: "Trilho", connection: Any) -> None:
         super().__init__(app.database)
         self._raw = connection if isinstance(connection, psycopg.Connection) else None
+        self._is_async = isinstance(connection, AsyncSession)
         self._session = None if self._raw is not None else session_of(connection)
         if self._session is not None:
             self.pending = follow(self._session, Pending(app.database))
@@ -39,10 +41,20 @@ class JoinedTx(BaseTx):
         if self._session is not None:
             if not self._session.in_transaction():
                 self._session.begin()  # a rollback before the first statement has to be seen
-            super().add(sink, row)
+            if sink.at_once and not self._is_async:
+                self.pending.write_alone(alchemy_executor(self._session.connection()), sink, row)
+            else:
+                super().add(sink, row)
         elif self._raw is not None:
-            super().add(sink, replace(row, send=False) if isinstance(row, NewJob) else row)
+            super().add(sink, unannounced(row))
             self.pending.write_through(self._raw)
+
+
+def unannounced(row: Any) -> Any:
+    """The row as the dispatcher is to find it."""
+    if isinstance(row, UniqueJob):
+        return replace(row, job=replace(row.job, send=False))
+    return replace(row, send=False) if isinstance(row, NewJob) else row
 
 
 class Joined:

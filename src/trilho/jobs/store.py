@@ -82,6 +82,12 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> set[str]:
     return {row[0] for row in rows}
 
 
+def seize_expired(connection: Connection, token: UUID, limit: int) -> list[Claimed]:
+    """PENDING | RETRY -> STARTED, for whoever ends those of them that have expired in this transaction."""
+    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+        return cursor.execute(SQL["seize_expired"], {"token": token, "limit": limit}).fetchall()
+
+
 Ended = TypeVar("Ended", Finish, Reschedule, OtherResult)
 
 

@@ -15,7 +15,7 @@ class Waiter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._listener = Listener(database)
+        self.listener = Listener(database)
 
     def wait(self, ids: Sequence[str], timeout: float | None = None) -> set[str]:
         """Wait until one of the jobs at least is finished; returns the finished ones.
@@ -24,13 +24,13 @@ class Waiter:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = polling_pauses()
-        with self._listener.watching(ids) as bell:
+        with self.listener.watching(ids) as bell:
             finished = ended(ids, self._database.run(_states, "await", ids))
             while not finished:
                 left = 60.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"{len(ids)} job(s) did not end within {timeout} seconds, such as {ids[0]!r}")
-                wait_until(bell, self._listener.connected.is_set, pauses, left)
+                wait_until(bell, self.listener.connected.is_set, pauses, left)
                 finished = bell.take() or ended(ids, self._database.run(_states, "states", ids))
             return finished
 

@@ -65,6 +65,10 @@ CREATE INDEX jobs_unsent ON trilho.jobs (queue, task, run_at)   -- by task: rows
     WHERE state IN ('PENDING', 'RETRY') AND NOT held AND sent_at IS NULL;
 CREATE INDEX jobs_running ON trilho.jobs (worker) WHERE state IN ('STARTED', 'PROCESSING');
 CREATE INDEX jobs_failed ON trilho.jobs (finished_at) WHERE state = 'FAILURE';
+CREATE INDEX jobs_expiring ON trilho.jobs (expires_at)
+    WHERE state IN ('PENDING', 'RETRY') AND expires_at IS NOT NULL;
+-- Retention finds UUIDv7 by age in the primary key; only ids that somebody else chose need this.
+CREATE INDEX jobs_other_ids ON trilho.jobs (created_at, id) WHERE left(id, 15) NOT LIKE '0_______-____-7';
 
 -- One finished attempt that was not a plain success.
 CREATE TABLE trilho.job_attempts (
@@ -83,6 +87,139 @@ CREATE TABLE trilho.job_attempts (
 );
 CREATE INDEX job_attempts_presumed ON trilho.job_attempts (worker) WHERE crash AND presumed;
 
+-- The keys of unique jobs. Who took a key last holds it, for as long as the job's state, or the time, says so: whoever
+-- asks looks at the row of that job, so that a claim and a finish write nothing here, and nobody changes the row of
+-- another job. That two do not take the same key is the business of the locks of `may_decide`.
+CREATE TABLE trilho.job_keys (
+    job_id     varchar(255) COLLATE "C" PRIMARY KEY,
+    key        varchar(255) COLLATE "C" NOT NULL,
+    turn       bigint,                                   -- the order of taking; NULL: never had it
+    contends   boolean     NOT NULL DEFAULT false,       -- its held job waits for the dispatcher to decide
+    until      text        NOT NULL CHECK (until IN ('started', 'finished')),
+    expires_at timestamptz                               -- held until then, whatever becomes of the job
+);
+CREATE INDEX job_keys_turns ON trilho.job_keys (key, turn) WHERE turn IS NOT NULL;
+CREATE INDEX job_keys_contended ON trilho.job_keys (key, job_id) WHERE contends;
+CREATE SEQUENCE trilho.job_turns;
+
+-- Whether this transaction may decide who gets a key; never waits. False: another open transaction decides about it, or
+-- this one looks at an old snapshot. Beyond the room that PostgreSQL has for the locks of one transaction, a lock of
+-- a whole sixty-fourth of all keys stands in; who locks a single key shares that of its part.
+CREATE FUNCTION trilho.may_decide(wanted text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    hash  constant bigint  := hashtextextended(wanted, 0);
+    parts constant integer := 1953655144;
+    part  constant integer := hash & 63;
+    taken constant integer := coalesce(nullif(current_setting('trilho.keys_locked', true), ''), '0');
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN false;
+    ELSIF taken >= current_setting('max_locks_per_transaction')::integer / 2 THEN
+        RETURN pg_try_advisory_xact_lock(parts, part);
+    ELSIF pg_try_advisory_xact_lock_shared(parts, part) AND pg_try_advisory_xact_lock(hash) THEN
+        PERFORM set_config('trilho.keys_locked', (taken + 1)::text, true);
+        RETURN true;
+    END IF;
+    RETURN false;
+END $$;
+
+-- The job that holds a key now, as far as this snapshot knows.
+CREATE FUNCTION trilho.holder_of(wanted text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT k.job_id
+    FROM (SELECT * FROM trilho.job_keys WHERE key = wanted AND turn IS NOT NULL ORDER BY turn DESC LIMIT 1) k
+    JOIN trilho.jobs j ON j.id = k.job_id
+    WHERE CASE WHEN k.expires_at IS NOT NULL THEN k.expires_at > clock_timestamp()
+               WHEN k.until = 'started' THEN j.state = 'PENDING'
+               ELSE j.finished_at IS NULL END
+$$;
+
+-- Who would come next: a job that is not decided about yet stands for those that come after it.
+CREATE FUNCTION trilho.contender_of(wanted text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT k.job_id FROM trilho.job_keys k JOIN trilho.jobs j ON j.id = k.job_id
+    WHERE k.key = wanted AND k.contends AND j.held
+    ORDER BY k.job_id LIMIT 1
+$$;
+
+-- Of each new job: the job that its call gets, and whether it contends. VOLATILE, so that what is looked at under the
+-- lock is what was committed before the lock was had.
+CREATE FUNCTION trilho.take_keys(wanted json)
+RETURNS TABLE (asked text, given text, contending boolean) LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN SELECT * FROM json_to_recordset(wanted) AS w (id text, key text, until text, within double precision) LOOP
+        asked := r.id;
+        contending := false;
+        SELECT job_id, contends INTO given, contending FROM trilho.job_keys WHERE job_id = r.id;  -- asked before
+        IF NOT FOUND THEN
+            contending := false;
+            given := coalesce(trilho.holder_of(r.key), trilho.contender_of(r.key));
+            IF given IS NULL THEN
+                contending := NOT trilho.may_decide(r.key);
+                IF NOT contending THEN
+                    given := coalesce(trilho.holder_of(r.key), trilho.contender_of(r.key));
+                END IF;
+            END IF;
+            IF given IS NULL THEN
+                given := r.id;
+                INSERT INTO trilho.job_keys (job_id, key, turn, contends, until, expires_at)
+                VALUES (r.id, r.key, CASE WHEN NOT contending THEN nextval('trilho.job_turns') END, contending,
+                        r.until, clock_timestamp() + r.within * interval '1 second');
+            END IF;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- A finished job that is to run again needs its key again: NULL, or the other job that has it. Contends in doubt.
+CREATE FUNCTION trilho.take_key_again(again text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    known  trilho.job_keys;
+    other  text;
+    decide boolean;
+BEGIN
+    SELECT * INTO known FROM trilho.job_keys WHERE job_id = again;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    decide := trilho.may_decide(known.key);
+    other := coalesce(trilho.holder_of(known.key), trilho.contender_of(known.key));
+    IF other <> again THEN
+        RETURN other;
+    ELSIF decide THEN
+        UPDATE trilho.job_keys SET contends = false, turn = nextval('trilho.job_turns') WHERE job_id = again;
+    ELSE
+        UPDATE trilho.job_keys SET contends = true, turn = NULL WHERE job_id = again;
+        UPDATE trilho.jobs SET held = true WHERE id = again;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Decides about some contenders: each takes its key and gets its turn, or is the duplicate of another job, or stays as
+-- long as an open transaction has the lock of its key.
+CREATE FUNCTION trilho.decide(after_key text, after_id text, most integer)
+RETURNS TABLE (wanted text, contender text, decided boolean, duplicate_of text) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR wanted, contender IN
+        SELECT key, job_id FROM trilho.job_keys WHERE contends AND (key, job_id) > (after_key, after_id)
+        ORDER BY key, job_id LIMIT most
+    LOOP
+        duplicate_of := NULL;
+        decided := trilho.may_decide(wanted);
+        IF decided THEN
+            duplicate_of := trilho.holder_of(wanted);
+            IF NOT EXISTS (SELECT FROM trilho.jobs WHERE id = contender AND held) THEN  -- ended meanwhile
+                duplicate_of := NULL;
+                UPDATE trilho.job_keys SET contends = false WHERE job_id = contender;
+            ELSIF duplicate_of IS NULL THEN
+                UPDATE trilho.jobs SET held = false, sent_at = NULL WHERE id = contender AND held;
+                UPDATE trilho.job_keys SET contends = false, turn = nextval('trilho.job_turns') WHERE job_id = contender;
+            END IF;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
 -- Canvas: the members of a saved group; the fan-in of a chord.
 CREATE TABLE trilho.job_groups (
     id         text COLLATE "C" PRIMARY KEY,
@@ -94,8 +231,11 @@ CREATE TABLE trilho.chords (
     size       integer,
     returned   integer     NOT NULL DEFAULT 0,
     body       text,
+    body_id    text COLLATE "C",                         -- the first of the jobs that the body is
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX job_groups_created ON trilho.job_groups (created_at);
+CREATE INDEX chords_created ON trilho.chords (created_at);
 CREATE TABLE trilho.chord_parts (
     chord_id text COLLATE "C" NOT NULL,
     job_id   text COLLATE "C" NOT NULL,

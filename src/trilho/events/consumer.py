@@ -1,0 +1,154 @@
+"""A consumer process: its lease, its share of the partitions, and threads that work the lanes."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from trilho.db.pool import LOST, Database
+from trilho.events.handling import Handling
+from trilho.events.lane import LaneWorker
+from trilho.events.log import Log
+from trilho.events.postgres import PostgresLog
+from trilho.events.store import Lane, Position
+from trilho.events.subscription import Subscription
+from trilho.events.threads import RunsCoroutines, Threads
+from trilho.log import get_logger
+from trilho.processes.lease import Lease
+from trilho.processes.shared import SharedState
+from trilho.processes.store import ProcessInfo, Pulse
+
+log = get_logger("trilho.consumer")
+
+REFRESH = 1.0
+LEASE = 6.0
+"""Seconds; a killed member's partitions move within this and a refresh."""
+
+
+@dataclass(frozen=True)
+class ConsumerOptions:
+    """How a consumer process runs."""
+
+    name: str
+    concurrency: int = 4
+    grace: float = 20.0
+
+
+@dataclass
+class Consumer:
+    """Handles the events of some subscriptions until it is told to stop."""
+
+    database: Database
+    subscriptions: Sequence[tuple[str, str, Subscription]]
+    coroutines: RunsCoroutines
+    options: ConsumerOptions
+    workers: dict[Lane, LaneWorker] = field(default_factory=dict)
+    pulse: Pulse = field(default_factory=Pulse)
+    _refresh_at: float = 0.0
+    _ending: bool = False
+
+    def __post_init__(self) -> None:
+        self.threads = Threads(self.options.concurrency, self.coroutines)
+        self.database.make_room(self.options.concurrency + 2)
+        lease = min(LEASE, self.database.settings.lease)
+        self.lease = Lease(self.database, self._info(lease), lambda: self.pulse, SharedState(1), self._on_lease_lost)
+        self.log: Log = PostgresLog(self.database, self.subscriptions, lambda: self.lease.incarnation)
+
+    def _info(self, lease: float) -> ProcessInfo:
+        return ProcessInfo(
+            kind="consumer",
+            name=self.options.name,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            version=version("trilho"),
+            lease=lease,
+            pool="threads",
+            concurrency=self.options.concurrency,
+        )
+
+    def _on_lease_lost(self) -> None:
+        """The partitions are somebody else's by now, or ours under a new name: every commit of ours will say so."""
+        self._refresh_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then end what is in hand, within the grace."""
+        self.lease.start()
+        self.threads.start()
+        looking: set[str] | None = None
+        try:
+            while not stop.is_set():
+                self._refresh()
+                busy = self._submit(looking)
+                looking = self.log.wait(0.02 if busy else self.database.settings.tick) or None
+        finally:
+            self._end()
+
+    # ---- sharing
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now < self._refresh_at:
+            return
+        self._refresh_at = now + REFRESH
+        try:
+            change = self.log.refresh()
+        except LOST as error:
+            log.warning("postgresql.away", error=str(error).strip())
+            return
+        for lane, position in change.taken.items():
+            self.workers[lane] = self._worker(lane, position)
+        self._let_go(change.leaving)
+
+    def _worker(self, lane: Lane, position: Position) -> LaneWorker:
+        subscription = next(s for g, t, s in self.subscriptions if (g, t) == (lane.group, lane.topic))
+        log.info("lane.taken", group=lane.group, topic=lane.topic, partition=lane.partition, offset=position.offset)
+        return LaneWorker(self.log, lane, Handling(self.database, subscription, lane, self.coroutines.run), position)
+
+    def _let_go(self, leaving: frozenset[Lane]) -> None:
+        for lane in [lane for lane, worker in self.workers.items() if lane in leaving or worker.lost]:
+            if not self.workers[lane].running:
+                del self.workers[lane]
+                self.log.release([lane])
+
+    # ---- working
+
+    def _submit(self, looking: set[str] | None) -> bool:
+        """Begin a step of each lane that may have something; whether any is under way."""
+        now = time.monotonic()
+        for worker in self.workers.values():
+            wanted = looking is None or worker.lane.topic in looking
+            if wanted and not worker.running and not worker.lost and worker.not_before <= now:
+                worker.running = True
+                self._submit_step(worker)
+        self.pulse.running = sum(worker.running for worker in self.workers.values())
+        return any(worker.not_before > now for worker in self.workers.values())
+
+    def _submit_step(self, worker: LaneWorker) -> None:
+        self.threads.submit(lambda: self._step(worker))
+
+    def _step(self, worker: LaneWorker) -> None:
+        more = not self._ending and worker.step()
+        self.pulse.last_progress = time.time()
+        if more and not worker.lost:
+            self._submit_step(worker)
+        else:
+            worker.running = False
+
+    # ---- ending
+
+    def _end(self) -> None:
+        self._ending = True
+        self.pulse.state = "stopping"
+        ended = self.threads.finish(self.options.grace)
+        try:
+            self.log.close()
+            self.lease.stop()
+        except LOST as error:
+            log.warning("postgresql.away", error=str(error).strip())
+        if not ended:
+            left = [worker.lane for worker in self.workers.values() if worker.running]
+            log.warning("handlers.ended", lanes=[f"{lane.group} {lane.topic} {lane.partition}" for lane in left])
+            os._exit(1)  # their transactions are rolled back, their events are handled by the next owner

@@ -1,0 +1,112 @@
+"""One lane at work: fetch, handle, and what follows from how it went."""
+
+import time
+from dataclasses import dataclass
+
+from trilho.db.pool import LOST
+from trilho.db.transient import is_transient
+from trilho.errors import ClaimLost
+from trilho.events.event import StoredEvent
+from trilho.events.handling import Handling
+from trilho.events.log import Log
+from trilho.events.parking import Parking
+from trilho.events.plan import Failure, after
+from trilho.events.store import Lane, Position
+from trilho.log import get_logger
+
+log = get_logger("trilho.consumer")
+
+LOOK_AT_PARKED = 0.5
+CROWDED = 5.0
+
+
+@dataclass
+class LaneWorker:
+    """Works one lane, a step at a time, in one thread at a time."""
+
+    log: Log
+    lane: Lane
+    handling: Handling
+    position: Position
+    limit: int = 1
+    troubles: int = 0
+    parked_at: float = 0.0
+    not_before: float = 0.0
+    running: bool = False
+    lost: bool = False
+
+    def __post_init__(self) -> None:
+        self.limit = self.handling.subscription.batch
+        self.parking = Parking(self.handling)
+
+    def step(self) -> bool:
+        """Do one batch; whether there may be more at once."""
+        try:
+            return self._retry_parked() | self._work()
+        except ClaimLost as error:
+            log.warning("lane.lost", topic=self.lane.topic, partition=self.lane.partition, error=str(error))
+            self._look_again()
+            return False
+        except Exception as error:
+            if not is_transient(error) and not isinstance(error, LOST):
+                log.exception("lane.failed", topic=self.lane.topic, partition=self.lane.partition)
+            self._pause(min(5.0, 0.1 * 2**self.troubles))
+            self.troubles = min(8, self.troubles + 1)
+            return False
+
+    def _retry_parked(self) -> bool:
+        now = time.monotonic()
+        if now < self.parked_at:
+            return False
+        more = self.parking.retry_one(self.position.generation)
+        self.parked_at = 0.0 if more else now + LOOK_AT_PARKED
+        return more
+
+    def _work(self) -> bool:
+        events = self.log.fetch(self.lane, self.position, self.limit)
+        if not events:
+            return False
+        if events[0].offset > self.position.offset:
+            self._report_gap(events[0])
+        failure = self.handling(events, self.position)
+        self._follow(events, failure)
+        return self.not_before <= time.monotonic()
+
+    def _follow(self, events: list[StoredEvent], failure: Failure | None) -> None:
+        following = after(len(events), self.limit, self.handling.subscription.batch, failure, self.troubles)
+        self.limit = following.limit
+        self.troubles = self.troubles + 1 if failure is not None and failure.transient else 0
+        if following.step == "go on":
+            self._advance(events[-1].offset + 1)
+        elif following.step == "wait":
+            self._pause(following.pause)
+        elif following.step == "park":
+            assert failure is not None
+            if self.parking.park(events[0], failure.error, self.position):
+                self._advance(events[0].offset + 1)
+            else:
+                log.error("parking.full", topic=self.lane.topic, partition=self.lane.partition)
+                self._pause(CROWDED)
+
+    def _advance(self, offset: int) -> None:
+        self.position = Position(offset, self.position.generation)
+
+    def _pause(self, seconds: float) -> None:
+        self.not_before = time.monotonic() + seconds
+
+    def _look_again(self) -> None:
+        found = self.log.position(self.lane)
+        self.lost = found is None or found.generation != self.position.generation
+        if found is not None and not self.lost:
+            self.position = found
+
+    def _report_gap(self, first: StoredEvent) -> None:
+        missing = first.offset - self.position.offset
+        log.error(
+            "events.expired",
+            group=self.lane.group,
+            topic=self.lane.topic,
+            partition=self.lane.partition,
+            count=missing,
+            hint="the topic keeps its events for too short a time for this group",
+        )

@@ -1,0 +1,114 @@
+"""Parking: a failing event and the later ones of its key wait, everything else flows; in the end a dead letter."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from trilho.db.pool import Connection, brief_transaction
+from trilho.db.transaction import Tx
+from trilho.db.transient import is_transient
+from trilho.errors import ClaimLost
+from trilho.events import store
+from trilho.events.event import StoredEvent
+from trilho.events.handling import HandlerFailed, Handling, backend_name, lane_of, parked_row
+from trilho.events.store import ParkedEvent, Position
+from trilho.log import get_logger
+
+log = get_logger("trilho.parking")
+
+MOST_KEYS = 1_000
+"""Parked keys of one partition, past which it rather pauses."""
+LOCKS_FOR = 10.0
+
+
+@dataclass(frozen=True)
+class Parking:
+    """What becomes of failing events of one lane."""
+
+    handling: Handling
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        return self.handling.lane.values()
+
+    def park(self, event: StoredEvent, error: BaseException, now: Position) -> bool:
+        """Move the offset past a failing event that waits from now on, or is given up; False if too many keys wait."""
+        database, lane = self.handling.database, self.handling.lane
+        with database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
+            if store.count_parked(connection, lane, MOST_KEYS) >= MOST_KEYS:
+                return False
+            self._settle_first_failure(connection, event, error)
+            if not store.swap(connection, lane, now, event.offset + 1):
+                raise ClaimLost(f"{lane} was handed to another consumer")
+        return True
+
+    def _settle_first_failure(self, connection: Connection, event: StoredEvent, error: BaseException) -> None:
+        pause = self._pause(1, error)
+        told = told_of(error)
+        if pause is None and self.handling.subscription.on_failure == "dead_letter":
+            log.error("event.given_up", **_named(self, event), error=told)
+            store.bury(connection, self.handling.lane, event, 1, told)
+            return
+        log.warning("event.parked", **_named(self, event), error=told, retry_in=pause)
+        store.park_key(connection, self.handling.lane, lane_of(event), told, pause)
+        store.park_events(connection, self.handling.lane, [parked_row(event)])
+
+    def retry_one(self, generation: int) -> bool:
+        """Try the parked key that is due the longest; whether there was one. Raises ClaimLost."""
+        handling, failed = self.handling, None
+        tx = Tx(handling.database, application_name=backend_name(handling.lane, generation))
+        try:
+            due = store.due_parked(tx.raw, handling.lane)
+            if due is None:
+                return False
+            if not store.hold(tx.raw, handling.lane, generation):
+                raise ClaimLost(f"{handling.lane} was handed to another consumer")
+            handling.retry(due.event, due.attempts + 1, tx)
+            store.settle_parked(tx.raw, handling.lane, due)
+            tx.commit()
+        except ClaimLost:
+            raise
+        except Exception as error:
+            if is_transient(error) or due is None:
+                raise
+            failed = error.error if isinstance(error, HandlerFailed) else error
+        finally:
+            tx.close()
+        if failed is not None:
+            self._failed_again(due, failed, generation)
+        return True
+
+    def _failed_again(self, due: ParkedEvent, error: BaseException, generation: int) -> None:
+        database, lane = self.handling.database, self.handling.lane
+        attempts = due.attempts + 1
+        pause, told = self._pause(attempts, error), told_of(error)
+        with database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
+            still = store.due_parked(connection, lane, due.lane)
+            if still is None or still.sequence != due.sequence or not store.hold(connection, lane, generation):
+                return
+            if pause is None and self.handling.subscription.on_failure == "dead_letter":
+                log.error("event.given_up", **_named(self, due.event), attempts=attempts, error=told)
+                store.bury(connection, lane, due.event, attempts, told)
+                store.settle_parked(connection, lane, due)
+            else:
+                log.warning("event.failed", **_named(self, due.event), attempts=attempts, error=told, retry_in=pause)
+                store.postpone_parked(connection, lane, due.lane, told, pause)
+
+    def _pause(self, attempts: int, error: BaseException) -> float | None:
+        return self.handling.subscription.retry.pause(attempts, error)
+
+
+def told_of(error: BaseException) -> str:
+    """An exception as people read it; PostgreSQL keeps no NUL and no half of a surrogate pair."""
+    text = f"{type(error).__name__}: {error}"[:10_000]
+    return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+
+
+def _named(parking: Parking, event: StoredEvent) -> dict[str, Any]:
+    lane = parking.handling.lane
+    return {
+        "group": lane.group,
+        "topic": event.topic,
+        "partition": event.partition,
+        "offset": event.offset,
+        "id": event.id,
+    }

@@ -1,0 +1,260 @@
+"""The verbs of the event side; each runs one statement of `events.sql`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+from pydantic_core import to_json
+
+from trilho.db.pool import Connection
+from trilho.db.sql import beside
+from trilho.events.event import StoredEvent
+from trilho.events.topic import PARTITIONS, RETENTION, Topic
+
+SQL = beside(__file__, "events.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One partition of one topic as one group reads it; `log` names the log and the topic's identity."""
+
+    group: str
+    log: str
+    topic: str
+    partition: int
+
+    def values(self) -> dict[str, Any]:
+        """As parameters."""
+        return {"group": self.group, "log": self.log, "topic": self.topic, "partition": self.partition}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a lane stands, and the generation under which its owner may move it."""
+
+    offset: int
+    generation: int
+
+
+def rows_json(rows: Sequence[Any]) -> str:
+    """A list as the one JSON parameter that a list verb takes."""
+    return to_json(rows).decode()
+
+
+def announce(connection: Connection, keys: Collection[str]) -> None:
+    """Ring for who waits for one of these keys."""
+    connection.execute(SQL["announce"], {"keys": list(keys)})
+
+
+def declare(connection: Connection, topics: Sequence[Topic]) -> None:
+    """Make declared topics exist as declared; partitions only grow."""
+    rows = [
+        {
+            "name": topic.name,
+            "partitions": topic.partitions,
+            "retention": topic.retention.total_seconds() if topic.retention is not None else None,
+        }
+        for topic in topics
+    ]
+    connection.execute(SQL["declare"], {"rows": rows_json(rows)})
+
+
+# ---- relay
+
+
+def lease_shards(connection: Connection, owner: UUID, seconds: float) -> list[int]:
+    """Keep our lanes of the relay, and take free ones."""
+    rows = connection.execute(SQL["lease_shards"], {"owner": owner, "seconds": seconds})
+    return sorted(row[0] for row in rows)
+
+
+def give_up_shards(connection: Connection, owner: UUID) -> None:
+    """Let others have our lanes at once."""
+    connection.execute(SQL["give_up_shards"], {"owner": owner})
+
+
+def lock_shards(connection: Connection, owner: UUID, shards: Sequence[int]) -> list[int]:
+    """Those of the lanes that are still ours, locked until the end of the transaction."""
+    rows = connection.execute(SQL["lock_shards"], {"owner": owner, "shards": list(shards)})
+    return [row[0] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one move took from one shard."""
+
+    shard: int
+    last: int
+    count: int
+    topics: list[str]
+
+
+def move(connection: Connection, floors: Mapping[int, int], limit: int) -> list[Moved]:
+    """Move up to `limit` events of each shard, above its floor, into the PostgreSQL log."""
+    values = {
+        "shards": list(floors),
+        "floors": list(floors.values()),
+        "limit": limit,
+        "partitions": PARTITIONS,
+        "retention": RETENTION.total_seconds(),
+    }
+    return [Moved(*row) for row in connection.execute(SQL["move"], values)]
+
+
+def expire_log(connection: Connection, limit: int) -> bool:
+    """Delete up to `limit` events of one partition that are older than their topic keeps; whether there were any."""
+    return connection.execute(SQL["expire_log"], {"limit": limit}).rowcount > 0
+
+
+# ---- groups
+
+
+def topic_identities(connection: Connection, topics: Collection[str]) -> dict[str, tuple[str, int]]:
+    """Log identity and number of partitions of those topics that exist."""
+    rows = connection.execute(SQL["topic_identities"], {"topics": list(topics)})
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def enter_groups(connection: Connection, groups: Collection[str], incarnation: UUID) -> None:
+    """Become a member."""
+    connection.execute(SQL["enter_group"], {"groups": list(groups), "incarnation": incarnation})
+
+
+def forget_members(connection: Connection) -> None:
+    """Delete members that are not alive."""
+    connection.execute(SQL["forget_members"])
+
+
+def leave_groups(connection: Connection, incarnation: UUID) -> None:
+    """Be no member any more."""
+    connection.execute(SQL["leave_groups"], {"incarnation": incarnation})
+
+
+def members(connection: Connection, group: str) -> list[UUID]:
+    """The live members, in order."""
+    return [row[0] for row in connection.execute(SQL["members"], {"group": group})]
+
+
+def begin_group(connection: Connection, lane: Lane, partitions: int, latest: bool) -> None:
+    """Give every partition of the lane's topic an offset where the group has none."""
+    connection.execute(SQL["begin_group"], lane.values() | {"partitions": partitions, "latest": latest})
+
+
+def take_partitions(connection: Connection, lane: Lane, partitions: Sequence[int], owner: UUID) -> dict[int, Position]:
+    """Become the owner of those partitions that nobody alive owns."""
+    values = lane.values() | {"partitions": list(partitions), "owner": owner}
+    return {row[0]: Position(row[1], row[2]) for row in connection.execute(SQL["take_partitions"], values)}
+
+
+def give_up_partitions(connection: Connection, lane: Lane, partitions: Sequence[int], owner: UUID) -> None:
+    """Own these partitions no longer."""
+    connection.execute(SQL["give_up_partitions"], lane.values() | {"partitions": list(partitions), "owner": owner})
+
+
+def position(connection: Connection, lane: Lane, owner: UUID) -> Position | None:
+    """Where the lane stands; None if we do not own it any more."""
+    row = connection.execute(SQL["position"], lane.values() | {"owner": owner}).fetchone()
+    return None if row is None else Position(row[0], row[1])
+
+
+def fetch(connection: Connection, lane: Lane, offset: int, limit: int) -> list[StoredEvent]:
+    """Up to `limit` events from an offset on."""
+    with connection.cursor(row_factory=class_row(StoredEvent)) as cursor:
+        return cursor.execute(SQL["fetch"], lane.values() | {"offset": offset, "limit": limit}).fetchall()
+
+
+def first_offset(connection: Connection, lane: Lane) -> int:
+    """Where the log of this partition begins."""
+    row = connection.execute(SQL["first_offset"], lane.values()).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def swap(connection: Connection, lane: Lane, now: Position, to: int) -> bool:
+    """Move the offset, if the lane is still ours and where we think it is."""
+    values = lane.values() | {"from": now.offset, "to": to, "generation": now.generation}
+    return connection.execute(SQL["swap"], values).fetchone() is not None
+
+
+def hold(connection: Connection, lane: Lane, generation: int) -> bool:
+    """Keep the lane ours until the end of the transaction; whether it is."""
+    return connection.execute(SQL["hold"], lane.values() | {"generation": generation}).fetchone() is not None
+
+
+# ---- parking
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedEvent:
+    """The head of a parked key."""
+
+    lane: str
+    attempts: int
+    sequence: int
+    event: StoredEvent
+
+
+def lock_parked(connection: Connection, lane: Lane, keys: Sequence[str]) -> set[str]:
+    """Those of the keys that wait, locked until the end of the transaction."""
+    rows = connection.execute(SQL["lock_parked"], lane.values() | {"lanes": list(keys)})
+    return {row[0] for row in rows}
+
+
+def park_key(connection: Connection, lane: Lane, key: str, error: str, delay: float | None) -> None:
+    """Let a key wait; without a delay, for a person."""
+    values = lane.values() | {"lane": key, "attempts": 1, "error": error, "delay": delay}
+    connection.execute(SQL["park_key"], values)
+
+
+def park_events(connection: Connection, lane: Lane, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append events to their keys."""
+    connection.execute(SQL["park_events"], lane.values() | {"rows": rows_json(rows)})
+
+
+def due_parked(connection: Connection, lane: Lane, only: str | None = None) -> ParkedEvent | None:
+    """The head of the key that is due the longest, its marker locked."""
+    row = connection.execute(SQL["due_parked"], lane.values() | {"only": only}).fetchone()
+    if row is None:
+        return None
+    key, attempts = row
+    head = head_of(connection, lane, key)
+    if head is None:
+        connection.execute(SQL["advance_parked"], lane.values() | {"lane": key, "sequence": 0})
+        return None
+    return ParkedEvent(key, attempts, head[1], head[0])
+
+
+def head_of(connection: Connection, lane: Lane, key: str) -> tuple[StoredEvent, int] | None:
+    """The first event of a key that waits, and its place."""
+    row = connection.execute(SQL["first_parked"], lane.values() | {"lane": key}).fetchone()
+    return None if row is None else (StoredEvent(*row[:-1]), row[-1])
+
+
+def settle_parked(connection: Connection, lane: Lane, parked: ParkedEvent) -> None:
+    """The head of a key is done with: the next one is due, or the key flows again."""
+    values = lane.values() | {"lane": parked.lane, "sequence": parked.sequence}
+    connection.execute(SQL["drop_parked"], values)
+    connection.execute(SQL["advance_parked"], values)
+
+
+def postpone_parked(connection: Connection, lane: Lane, key: str, error: str, delay: float | None) -> None:
+    """The head of a key failed again."""
+    connection.execute(SQL["postpone_parked"], lane.values() | {"lane": key, "error": error, "delay": delay})
+
+
+def count_parked(connection: Connection, lane: Lane, limit: int) -> int:
+    """How many keys of this partition wait, counted up to `limit`."""
+    row = connection.execute(SQL["count_parked"], lane.values() | {"limit": limit}).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def bury(connection: Connection, lane: Lane, event: StoredEvent, attempts: int, error: str) -> None:
+    """Make an event a dead letter of the lane's group."""
+    stored = {name: getattr(event, name) for name in StoredEvent.__slots__}
+    connection.execute(SQL["bury"], stored | {"group": lane.group, "attempts": attempts, "error": error})
+
+
+def end_backends(connection: Connection, names: Sequence[str]) -> None:
+    """End what is left of transactions under these names: their locks would hold the new owner up."""
+    connection.execute(SQL["end_backends"], {"names": list(names)})

@@ -1,0 +1,77 @@
+"""Subscriptions: a handler, the topics of which it handles events, and how what fails is treated."""
+
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+from trilho.db.transaction import Tx
+from trilho.errors import ConfigurationError, NoHandlers
+from trilho.events.reading import Reading
+from trilho.events.retry import Retry
+
+OnFailure = Literal["dead_letter", "park"]
+Start = Literal["earliest", "latest"]
+MAX_BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One handler. `batch` is the most events of one transaction, and of one call where the handler takes a list."""
+
+    handler: Callable[..., Any]
+    topics: tuple[str, ...]
+    group: str
+    retry: Retry
+    on_failure: OnFailure
+    batch: int
+    start: Start
+    transactional: bool
+    reading: Reading
+    tx_name: str | None
+
+    @classmethod
+    def of(cls, handler: Callable[..., Any], **options: Any) -> "Subscription":
+        """A subscription as the handler's signature has it; raises ConfigurationError that names the handler."""
+        name = f"handler {options['group']!r}"
+        if not options["topics"]:
+            raise ConfigurationError(f"{name} subscribes to no topic")
+        if not 1 <= options["batch"] <= MAX_BATCH:
+            raise ConfigurationError(f"{name}: batch must be 1 to {MAX_BATCH}, not {options['batch']}")
+        hints = get_type_hints(handler)
+        tx_name = next((n for n in inspect.signature(handler).parameters if hints.get(n) is Tx), None)
+        if tx_name is not None and not options["transactional"]:
+            raise ConfigurationError(f"{name} takes a Tx, so it cannot be transactional=False")
+        first = next((n for n in inspect.signature(handler).parameters if n != tx_name), None)
+        if first is None:
+            raise ConfigurationError(f"{name} takes no parameter for the event")
+        return cls(handler, reading=Reading.of(hints.get(first)), tx_name=tx_name, **options)
+
+
+@dataclass
+class Subscriptions:
+    """All handlers of one application."""
+
+    _by_lane: dict[tuple[str, str], Subscription] = field(default_factory=dict)
+
+    def add(self, subscription: Subscription) -> None:
+        """Register; raises ConfigurationError for a second handler of one group and topic."""
+        for topic in subscription.topics:
+            known = self._by_lane.setdefault((subscription.group, topic), subscription)
+            if known is not subscription:
+                raise ConfigurationError(
+                    f"group {subscription.group!r} has a handler for topic {topic!r} already: "
+                    "give the second one a group of its own"
+                )
+
+    def __iter__(self) -> Iterator[tuple[str, str, Subscription]]:
+        return iter((group, topic, subscription) for (group, topic), subscription in self._by_lane.items())
+
+    def of(self, groups: Collection[str] = ()) -> list[tuple[str, str, Subscription]]:
+        """Group, topic and subscription of these groups, or of all; raises ConfigurationError, NoHandlers."""
+        known = {group for group, _ in self._by_lane}
+        if unknown := sorted(set(groups) - known):
+            raise ConfigurationError(f"no handler for group {', '.join(map(repr, unknown))}; there are {sorted(known)}")
+        if not known:
+            raise NoHandlers
+        return [lane for lane in self if not groups or lane[0] in groups]
