@@ -14,8 +14,12 @@ from tests.lab.servers import ROOT
 from trilho.settings import Settings
 
 SOURCE = ROOT / "src"
-LAYERS = ("cli", "testing", "http", "app", "worker", "dispatcher", "jobs", "processes", "db", "embedded", "settings")
-FOUNDATION = {"errors", "faults", "log"}
+LAYERS = (
+    "cli", "testing", "http", "app", "worker", "dispatcher", "jobs", "events", "processes", "db", "embedded",
+    "settings",
+)  # fmt: skip
+STRANGERS = {"jobs", "events"}  # side by side: neither knows of the other
+FOUNDATION = {"errors", "faults", "log", "trace"}
 NEED_AN_EXTRA = {"trilho.embedded.leftovers"}  # psutil: who only looks whether a folder is in use does without
 MODULES = sorted(SOURCE.rglob("*.py"))
 MOST_LINES, MOST_FUNCTION_LINES, MOST_ARGUMENTS = 500, 60, 8
@@ -75,7 +79,7 @@ def test_imports_go_downwards_only() -> None:
 def may_import(mine: str, theirs: str) -> bool:
     if mine == theirs or theirs in FOUNDATION:
         return True
-    if mine in FOUNDATION or mine not in LAYERS or theirs not in LAYERS:
+    if mine in FOUNDATION or mine not in LAYERS or theirs not in LAYERS or {mine, theirs} == STRANGERS:
         return False
     return LAYERS.index(mine) < LAYERS.index(theirs)
 
@@ -181,7 +185,9 @@ def test_public_names_are_those_of_the_contract() -> None:
     promised = {
         "Trilho", "Task", "Tx", "AsyncTx", "Job", "JobFilter", "JobPage", "Attempt", "Result", "QueueStats",
         "QueueDepth", "WorkerStats", "TrilhoError", "ConfigurationError", "UnknownJob", "DuplicateJob",
-        "JobStateError", "PayloadTooLarge", "TransactionError", "ClaimLost",
+        "JobStateError", "PayloadTooLarge", "TransactionError", "ClaimLost", "Interrupted", "KeyHeld", "Unique",
+        "Event", "Published", "Retry", "ResetTarget", "EventSchemaError", "UnknownTopic", "UnknownGroup",
+        "GroupActive",
     }  # fmt: skip
     assert set(trilho.__all__) == promised
 

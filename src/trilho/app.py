@@ -1,13 +1,14 @@
 """Trilho(Celery): ties settings, database and jobs together."""
 
 import asyncio
+import inspect
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 import uuid_utils
 from celery import Celery
@@ -19,18 +20,25 @@ from trilho.db.migrate import migrate
 from trilho.db.pool import Connection, Database
 from trilho.db.transaction import AsyncTx, Tx, ambient, atransaction, transaction
 from trilho.dispatcher.loop import run_alone
+from trilho.events.admin import Streams
+from trilho.events.bus import Bus
+from trilho.events.consumer import Consumer, ConsumerOptions
 from trilho.jobs import codec
 from trilho.jobs.admin import Jobs
-from trilho.jobs.amqp import run_at
+from trilho.jobs.amqp import run_at, unique_of
 from trilho.jobs.attempt import running
 from trilho.jobs.backend import PostgresBackend
+from trilho.jobs.conf import BACKEND, complete
+from trilho.jobs.coroutines import Coroutines, CurrentTask, as_body
+from trilho.jobs.decorator import BoundTask, PlainTask, TransactionalTask
 from trilho.jobs.enqueue import Enqueuer, held, producing, steps_of
 from trilho.jobs.job import PROCESSING
 from trilho.jobs.joined import Joined
-from trilho.jobs.pipe import Broker, Pipe, impatient_options, patient_options
+from trilho.jobs.pipe import Broker, Pipe, impatient_options
 from trilho.jobs.result import Result
 from trilho.jobs.runner import Runner
 from trilho.jobs.task import Task, adapted, mixed
+from trilho.jobs.unique import Ticket
 from trilho.jobs.waiter import Waiter
 from trilho.processes.shared import SharedState
 from trilho.settings import Settings, load
@@ -39,7 +47,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_SLOTS = 1024
-OUR_BACKEND = "trilho.jobs.backend:PostgresBackend"
 
 
 class Trilho(Celery):  # type: ignore[misc]
@@ -67,26 +74,19 @@ class Trilho(Celery):  # type: ignore[misc]
         self._bodies: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._migrations: list[Callable[[Connection], None]] = []
         super().__init__(main, **options)
-        self.add_defaults(self._defaults)
 
-    def _defaults(self) -> dict[str, Any]:
-        return {
-            "broker_url": self.settings.broker_url,
-            "result_backend": OUR_BACKEND,
-            "worker_consumer": "trilho.worker.consumer:JobConsumer",
-            "worker_prefetch_multiplier": 1,
-            "worker_cancel_long_running_tasks_on_connection_loss": False,
-            "broker_connection_retry_on_startup": True,
-            "broker_transport_options": patient_options(self.settings.broker_url or ""),
-            "broker_heartbeat": 10,
-            "task_track_started": False,  # the claim writes STARTED
-            "result_extended": True,
-        }
+    def _load_config(self) -> Any:
+        """Celery's configuration, completed; the environment decides over what is written in code."""
+        conf = super()._load_config()
+        told = Settings().broker_url or self._given["broker_url"]
+        for said in complete(conf, told, self.settings.broker_url):
+            warnings.warn(said, stacklevel=2)
+        return conf
 
     def _get_backend(self) -> PostgresBackend:
         """Ours, whatever `result_backend` says: it is what commits the transaction of a body."""
         wanted = self.conf.result_backend
-        if wanted != OUR_BACKEND:
+        if wanted != BACKEND:
             warnings.warn(f"result_backend={wanted!r} is not used: Trilho keeps results in PostgreSQL", stacklevel=2)
         return PostgresBackend(app=self)
 
@@ -113,6 +113,16 @@ class Trilho(Celery):  # type: ignore[misc]
         return Enqueuer(self.database, self.pipe)
 
     @cached_property
+    def bus(self) -> Bus:
+        """Publishes events, and knows their handlers."""
+        return Bus(self)
+
+    @cached_property
+    def streams(self) -> Streams:
+        """Looks at topics, groups and dead letters, and steers them."""
+        return Streams(self)
+
+    @cached_property
     def waiter(self) -> Waiter:
         """What waits for the end of jobs."""
         return Waiter(self.database)
@@ -132,6 +142,11 @@ class Trilho(Celery):  # type: ignore[misc]
         """What runs slices in this process."""
         return Runner(self, self.shared)
 
+    @cached_property
+    def coroutines(self) -> Coroutines:
+        """What runs `async def` bodies in this process."""
+        return Coroutines(lambda: self.database)
+
     def impatient_broker(self) -> Broker:
         """A broker connection that would rather fail than wait."""
         return Broker(self.connect_impatiently, lambda name: self._queue(name))
@@ -140,7 +155,7 @@ class Trilho(Celery):  # type: ignore[misc]
         """A new connection to the broker that would rather fail than wait."""
         if not self.conf.broker_url:
             self.settings.require_broker()
-        options = self.conf.broker_transport_options | impatient_options(self.settings.broker_url or "")
+        options = self.conf.broker_transport_options | impatient_options(self.conf.broker_url)
         return self.connection_for_write(transport_options=options, connect_timeout=1.0)
 
     def _queue(self, name: str) -> Queue:
@@ -151,21 +166,15 @@ class Trilho(Celery):  # type: ignore[misc]
     if TYPE_CHECKING:
 
         @overload
+        def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+        @overload
         def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
         @overload
-        def task(
-            self, *, bind: Literal[True], transactional: Literal[True], **options: Any
-        ) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+        def task(self, *, transactional: Literal[True], **options: Any) -> TransactionalTask: ...
         @overload
-        def task(
-            self, *, bind: Literal[True], **options: Any
-        ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+        def task(self, *, bind: Literal[True], **options: Any) -> BoundTask: ...
         @overload
-        def task(
-            self, *, transactional: Literal[True], **options: Any
-        ) -> Callable[[Callable[..., R]], Task[..., R]]: ...
-        @overload
-        def task(self, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+        def task(self, **options: Any) -> PlainTask: ...
         def task(self, *args: Any, **options: Any) -> Any:
             """Celery's decorator with its options; also `transactional=True` and `max_crashes=`."""
             ...
@@ -183,6 +192,8 @@ class Trilho(Celery):  # type: ignore[misc]
         """Register a class-based task."""
         task = task() if isinstance(task, type) else task
         task.__class__ = mixed(type(task))
+        if "run" not in vars(task):  # registered before
+            task.run = as_body(lambda: self.coroutines, task.run, inspect.iscoroutinefunction(task.run))
         return super().register_task(task, **options)
 
     def send_task(
@@ -192,7 +203,14 @@ class Trilho(Celery):  # type: ignore[misc]
         options.setdefault("task_id", None)
         options["task_id"] = options["task_id"] or str(uuid_utils.uuid7())
         # Not countdown= or eta=: Celery would ask the broker for its queue types. The row waits, not the message.
-        return super().send_task(name, args, kwargs, trilho_run_at=run_at(self, countdown, eta), **options)
+        when, unique = run_at(self, countdown, eta), unique_of(self, name, options["task_id"], options)
+        options.pop("unique", None)
+        if unique is None:
+            return super().send_task(name, args, kwargs, trilho_run_at=when, **options)
+        ticket = Ticket(options["task_id"], unique)
+        result = super().send_task(name, args, kwargs, trilho_run_at=when, trilho_ticket=ticket, **options)
+        ticket.give_to(result)
+        return result
 
     def producer_or_acquire(self, producer: Any = None) -> AbstractContextManager[Any]:
         """Celery asks for a producer around every publish; ours gathers rows."""
@@ -247,7 +265,13 @@ class Trilho(Celery):  # type: ignore[misc]
         """Call at once what only fills an open transaction, and in a thread what writes."""
         if ambient(self.database) is not None:
             return function(*args)
-        return await asyncio.to_thread(function, *args)
+        current = CurrentTask()
+
+        def call() -> R:
+            with current.also_here():
+                return function(*args)
+
+        return await asyncio.to_thread(call)
 
     # ---- inside a body
 
@@ -260,9 +284,9 @@ class Trilho(Celery):  # type: ignore[misc]
     def report_progress(self, meta: Any, state: str) -> None:
         """Write progress under a state of the caller's naming, throttled."""
         attempt = running()
-        if attempt is not None:
+        if attempt is not None and attempt.progress is not None:
             custom = None if state == PROCESSING else state
-            self.runner.progress.report(attempt.job.id, attempt.token, codec.dumps(meta), custom)
+            attempt.progress.report(attempt.job.id, attempt.token, codec.dumps(meta), custom)
 
     # ---- running
 
@@ -275,11 +299,31 @@ class Trilho(Celery):  # type: ignore[misc]
         """Bring the `trilho` schema, and what `on_migrate` registered, up to date; safe from several processes."""
         self.finalize(auto=True)
         self.loader.import_default_modules()
-        migrate(self.database, self._migrations)
+        migrate(self.database, [self.bus.declare, *self._migrations])
 
     def run_dispatcher(self, stop: threading.Event) -> None:
         """Run the loops that keep promises until `stop` is set."""
         run_alone(self, stop)
+
+    def close(self) -> None:
+        """As Celery's; also closes the event loop of this thread, if an `async def` body ran in it."""
+        if "coroutines" in self.__dict__:
+            self.coroutines.close()
+        super().close()
+
+    def run_consumer(
+        self, stop: threading.Event, groups: Collection[str] = (), name: str = "consumer", concurrency: int = 4
+    ) -> None:
+        """Handle the events of these groups, of all unless some are given, until `stop` is set.
+
+        Raises ConfigurationError for a group without a handler, and where there is none at all.
+        """
+        self.finalize(auto=True)
+        self.loader.import_default_modules()
+        chosen = self.bus.subscriptions.of(groups)
+        self.database.run(self.bus.declare)
+        options = ConsumerOptions(name, concurrency, self.settings.shutdown_grace)
+        Consumer(self.database, chosen, self.coroutines, options).run(stop)
 
     def now_plus(self, seconds: float) -> datetime:
         """A point in time, in UTC."""

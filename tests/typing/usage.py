@@ -35,7 +35,37 @@ def transactional(name: str, *, tx: Tx) -> int:
     return len(name)
 
 
+@app.task
+async def coroutine(number: int) -> str:
+    return str(number)
+
+
+@app.task(soft_time_limit=5)
+async def configured_coroutine(number: int) -> str:
+    return str(number)
+
+
+@app.task(bind=True)
+async def bound_coroutine(self: Task[..., Any], number: int) -> list[int]:
+    return [number]
+
+
+@app.task(transactional=True)
+async def transactional_coroutine(name: str, *, tx: Tx) -> int:
+    return len(name)
+
+
 # ---- tasks
+
+assert_type(coroutine.delay(1), Result[str])
+assert_type(coroutine.delay(1).get(), str)
+assert_type(coroutine(1), str)
+assert_type(configured_coroutine.delay(1), Result[str])
+assert_type(bound_coroutine.delay(1), Result[list[int]])
+assert_type(transactional_coroutine.delay("a"), Result[int])
+coroutine.delay("a")  # error
+configured_coroutine.delay("a")  # error
+bound_coroutine.delay()  # error
 
 assert_type(plain.delay("a"), Result[str])
 assert_type(plain.delay("a", 2), Result[str])

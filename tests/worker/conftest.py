@@ -1,7 +1,7 @@
 """A real worker, shared by the tests of a module."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +32,9 @@ class Stand:
         return self.app.jobs.get(result.id)
 
 
-@pytest.fixture(scope="module")
-def stand(postgres_server: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """On a Valkey of its own, so that nobody else's control messages reach the worker."""
-    url = databases.create(postgres_server, template=template)
-    folder: Path = tmp_path_factory.mktemp("worker")
+@contextmanager
+def standing(url: str, folder: Path, *arguments: str) -> Iterator[Stand]:
+    """A worker with these arguments, on a Valkey of its own, so that nobody else's control messages reach it."""
     with scratch() as data, ExitStack() as stack:
         valkey = Valkey(data)
         valkey.start()
@@ -50,6 +48,15 @@ def stand(postgres_server: str, template: str, tmp_path_factory: pytest.TempPath
         app = build(database=url, broker=valkey.url())
         stack.callback(app.close)
         stack.callback(app.database.close)
-        worker = stack.enter_context(Worker(WorkerOptions("w1", "tests.worker.application", environment), folder))
+        options = WorkerOptions("w1", "tests.worker.application", environment, arguments=arguments)
+        worker = stack.enter_context(Worker(options, folder))
         yield Stand(app, worker)
+
+
+@pytest.fixture(scope="module")
+def stand(postgres_server: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A worker with a pool of two processes."""
+    url = databases.create(postgres_server, template=template)
+    with standing(url, tmp_path_factory.mktemp("worker")) as stand:
+        yield stand
     databases.drop(url)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from trilho.db.transaction import Tx
+from trilho.jobs.body import Body
 from trilho.jobs.job import Claimed, NewJob
 from trilho.jobs.outcome import Outcome
+from trilho.jobs.progress import ProgressWriter
 from trilho.jobs.store import ChordPart, OtherResult
 
 
@@ -19,6 +21,8 @@ class RunningAttempt:
     job: Claimed
     token: UUID
     worker_name: str
+    body: Body | None = None
+    progress: ProgressWriter | None = None
     tx: Tx | None = None
     outcome: Outcome | None = None
     next_run: NewJob | None = None  # what self.retry or self.replace put under the running id

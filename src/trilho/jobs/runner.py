@@ -15,9 +15,11 @@ from celery.states import IGNORED, REJECTED
 
 from trilho.db.pool import LOST, Connection, brief_transaction
 from trilho.db.transaction import Tx
-from trilho.errors import ClaimLost
+from trilho.errors import ClaimLost, Interrupted
 from trilho.jobs import store
+from trilho.jobs.aftermath import settle_cancelled
 from trilho.jobs.attempt import RunningAttempt, entered
+from trilho.jobs.body import Body
 from trilho.jobs.consequences import fail, stop_here, with_consequences
 from trilho.jobs.job import FAILURE, RETRY, REVOKED, SUCCESS, Claimed
 from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, rejected, released, replaced, retried
@@ -69,7 +71,7 @@ def work(order: SliceOrder) -> SliceReport:
 
 
 class Runner:
-    """Runs slices in one process."""
+    """Runs slices in one thread, the only one of its process unless the pool is one of threads."""
 
     def __init__(self, app: "Trilho", shared: SharedState) -> None:
         self.app = app
@@ -77,11 +79,21 @@ class Runner:
         self.database = app.database
         self._held = app.database.held()
         self.progress = ProgressWriter(app.database, app.settings.progress_interval)
-        self.in_body = False
+        self._current: tuple[UUID | None, Body] = (None, Body())
         self.busy = False
 
+    @property
+    def body(self) -> Body:
+        """The body of the attempt that runs, or of the last one."""
+        return self._current[1]
+
+    def interrupt(self, token: UUID, error: type[BaseException]) -> bool:
+        """Raise `error` in the body that runs under this claim, from another thread; whether one does."""
+        current, body = self._current
+        return current == token and body.interrupt(error)
+
     def work(self, order: SliceOrder) -> SliceReport:
-        """Claim, run, write. Raises ClaimLost when the lease ended before it began."""
+        """Claim, run, write. Raises ClaimLost if the lease ended before it began, Interrupted if a body was ended."""
         self.busy = True
         try:
             return self._work(order)
@@ -99,13 +111,15 @@ class Runner:
         report: SliceReport = {}
         ended: list[RunningAttempt] = []
         for index, job in enumerate(claimed):
-            attempt = RunningAttempt(job, order.token, order.worker_name)
+            self._current = (order.token, Body())
+            attempt = RunningAttempt(job, order.token, order.worker_name, self.body, self.progress)
             self.shared.mark(order.slot, BODY + index)
             report[job.id] = self._end_unstarted(attempt) if job.ending else self._run(attempt)
             self.shared.mark(order.slot, CLAIMED)
             ended.append(attempt)
         faults.hit("finish.before")
         self._write([attempt for attempt in ended if not attempt.committed])
+        self._look_after_fenced([attempt for attempt in ended if attempt.fenced])
         faults.hit("finish.after")
         self.shared.mark(order.slot, IDLE)
         return report
@@ -115,7 +129,7 @@ class Runner:
     def _end_unstarted(self, attempt: RunningAttempt) -> Ran:
         unstarted = Finish(attempt.job.id, attempt.token, REVOKED, error=attempt.job.ending)
         attempt.outcome = with_consequences(self.app, attempt, unstarted)
-        return ran_of(attempt.job, REVOKED)
+        return ran_of(attempt.job, REVOKED, value=attempt.job.ending)
 
     def _run(self, attempt: RunningAttempt) -> Ran:
         job = attempt.job
@@ -128,11 +142,11 @@ class Runner:
             attempt.tx = self._open_transaction(attempt)
         started = time.monotonic()
         try:
-            self.in_body = True
             self.database.faults.hit("body.before")
             with entered(attempt):
                 traced = task.__trace__(job.id, request["args"], request["kwargs"], request)
-            self.in_body = False
+            if traced.info is not None and self.body.was_asked(Interrupted):
+                raise Interrupted  # the body made something else of it
             if self._was_interrupted(attempt, traced.info):
                 self._release_interrupted(attempt)
             else:
@@ -145,7 +159,6 @@ class Runner:
             self._decide_after_commit_error(attempt, Context(request), error)
             return ran_of(job, state_of(attempt), False, str(error), time.monotonic() - started)
         finally:
-            self.in_body = False
             self.progress.end(job.id)
             if attempt.tx is not None:
                 with suppress(Exception):  # the connection may be gone, and with it the transaction
@@ -193,7 +206,6 @@ class Runner:
         job_id, token = attempt.job.id, attempt.token
         if isinstance(cause, ClaimLost):
             attempt.outcome, attempt.fenced = None, True
-            log.warning("claim.lost", job=job_id, task=attempt.job.task)
         elif is_nobodys_attempt(cause):
             if self._committed_after_all(attempt):
                 return
@@ -223,18 +235,25 @@ class Runner:
         else:
             with brief_transaction(connection, self.app.settings.lease):
                 conclusion = conclude(self.app, connection, attempts)
-        self._report_fenced(connection, attempts)
+        self._find_written_before(connection, [attempt for attempt in attempts if attempt.fenced])
         follow_up(self.app, conclusion)
 
-    def _report_fenced(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> None:
-        lost = [attempt for attempt in attempts if attempt.fenced and attempt.outcome is not None]
+    def _find_written_before(self, connection: Connection, lost: Sequence[RunningAttempt]) -> None:
+        """The answer to an earlier try may have got lost."""
         if not lost:
             return
         mine = store.already_settled(connection, [a.outcome for a in lost if a.outcome is not None])
         for attempt in lost:
             attempt.fenced = attempt.job.id not in mine
-            if attempt.fenced:
-                log.warning("claim.lost", job=attempt.job.id, task=attempt.job.task)
+
+    def _look_after_fenced(self, attempts: Sequence[RunningAttempt]) -> None:
+        """An end that did not count: somebody cancelled the job in time, or has taken it over."""
+        for attempt in attempts:
+            job_id, token = attempt.job.id, attempt.token
+            if self._insist(lambda connection: settle_cancelled(self.app, connection, job_id, token)):  # noqa: B023
+                log.info("job.cancelled", job=job_id, task=attempt.job.task)
+            else:
+                log.warning("claim.lost", job=job_id, task=attempt.job.task)
 
     def _insist(self, verb: Callable[[Connection], T]) -> T:
         """Run a verb that may be repeated until PostgreSQL is back; give up when the lease is over."""

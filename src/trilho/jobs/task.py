@@ -2,21 +2,26 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 import celery
 
-from trilho.db.transaction import Tx, installed
+from trilho.db.transaction import AsyncTx, Tx, installed
 from trilho.jobs.attempt import running
 from trilho.jobs.codec import decoder_for
+from trilho.jobs.coroutines import as_body
 from trilho.jobs.result import Result
+from trilho.jobs.unique import Unique
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Body = Callable[..., Any]
 
 
 class Task(celery.Task, Generic[P, R]):  # type: ignore[misc]
@@ -27,6 +32,7 @@ class Task(celery.Task, Generic[P, R]):  # type: ignore[misc]
     Request = "trilho.worker.request:JobRequest"
     transactional = False
     max_crashes: int | None = None
+    unique: Unique | bool | None = None
 
     if TYPE_CHECKING:
 
@@ -66,52 +72,70 @@ def mixed(base: type) -> type:
     return type(base.__name__, (base, Task), {"__module__": base.__module__, "abstract": True})
 
 
-def adapted(app: "Trilho", function: Callable[..., Any], bind: bool, transactional: bool) -> Callable[..., Any]:
-    """The body as Celery is to call it: with rich arguments decoded and the transaction handed in."""
+def adapted(app: "Trilho", function: Body, bind: bool, transactional: bool) -> Body:
+    """The body as Celery is to call it: with rich arguments decoded, the transaction handed in, a coroutine run."""
+    is_async = inspect.iscoroutinefunction(function)
     decode = decoder_for(function, skip_first=bind)
-    tx_name = tx_parameter(function) if transactional else None
     if transactional:
-        function = _in_transaction(app, function, tx_name)
-    if decode is None and not transactional:
-        return function
+        function = _in_transaction(app, function, tx_parameter(function), is_async)
+    if decode is not None:
+        function = _decoding(function, decode, bind)
+    return as_body(lambda: app.coroutines, function, is_async)
 
+
+def _decoding(function: Body, decode: Callable[..., Any], bind: bool) -> Body:
     @functools.wraps(function)
     def body(*args: Any, **kwargs: Any) -> Any:
         own, given = args[: int(bind)], args[int(bind) :]
-        if decode is not None:
-            positional, kwargs = decode(given, kwargs)
-            given = tuple(positional)
-        return function(*own, *given, **kwargs)
+        positional, kwargs = decode(given, kwargs)
+        return function(*own, *positional, **kwargs)
 
-    body.__signature__ = _without(function, tx_name)  # type: ignore[attr-defined]
     return body
 
 
-def tx_parameter(function: Callable[..., Any]) -> str | None:
-    """The name of the parameter annotated `Tx`."""
+def tx_parameter(function: Body) -> str | None:
+    """The name of the parameter annotated `Tx`; raises TypeError for an `AsyncTx`."""
     hints = get_type_hints(function)
-    return next((name for name in inspect.signature(function).parameters if hints.get(name) is Tx), None)
+    names = list(inspect.signature(function).parameters)
+    if any(hints.get(name) is AsyncTx for name in names):
+        raise TypeError(
+            f"{function.__qualname__}: transactional=True hands in a `Tx`, to an `async def` too, for the end of the "
+            "job is written on its connection; for an AsyncTx open `async with app.atransaction()` in the body"
+        )
+    return next((name for name in names if hints.get(name) is Tx), None)
 
 
-def _without(function: Callable[..., Any], name: str | None) -> inspect.Signature:
-    signature = inspect.signature(function)
-    return signature.replace(parameters=[p for p in signature.parameters.values() if p.name != name])
-
-
-def _in_transaction(app: "Trilho", function: Callable[..., Any], tx_name: str | None) -> Callable[..., Any]:
-    def run(tx: Tx, args: Any, kwargs: Any) -> Any:
-        result = function(*args, **kwargs, **({tx_name: tx} if tx_name else {}))
-        tx.flush()  # so that a constraint that fails is the body's own error
-        return result
+def _in_transaction(app: "Trilho", function: Body, tx_name: str | None, is_async: bool) -> Body:
+    def given(tx: Tx) -> dict[str, Tx]:
+        return {tx_name: tx} if tx_name else {}
 
     @functools.wraps(function)
     def body(*args: Any, **kwargs: Any) -> Any:
-        attempt = running()
-        if attempt is None or attempt.tx is None:  # called directly, outside a worker
-            with app.transaction() as tx:
-                return run(tx, args, kwargs)
-        # Only the body sees the transaction: what a failure handler enqueues must outlive the rollback.
-        with installed(attempt.tx):
-            return run(attempt.tx, args, kwargs)
+        with _transaction_of_body(app) as tx:
+            return function(*args, **kwargs, **given(tx))
 
-    return body
+    @functools.wraps(function)
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        with _transaction_of_body(app) as tx:
+            return await function(*args, **kwargs, **given(tx))
+
+    chosen: Any = coroutine if is_async else body
+    signature = inspect.signature(function)
+    left = [parameter for parameter in signature.parameters.values() if parameter.name != tx_name]
+    chosen.__signature__ = signature.replace(parameters=left)
+    wrapped: Body = chosen
+    return wrapped
+
+
+@contextmanager
+def _transaction_of_body(app: "Trilho") -> Iterator[Tx]:
+    attempt = running()
+    if attempt is None or attempt.tx is None:  # called directly, outside a worker
+        with app.transaction() as tx:
+            yield tx
+            tx.flush()
+        return
+    # Only the body sees the transaction: what a failure handler enqueues must outlive the rollback.
+    with attempt.tx.lent(), installed(attempt.tx):
+        yield attempt.tx
+        attempt.tx.flush()  # so that a constraint that fails is the body's own error

@@ -108,7 +108,7 @@ class _Silence:
         """Nothing."""
 
 
-_PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner")
+_PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner", "coroutines")
 
 
 @contextmanager
@@ -123,6 +123,7 @@ def redirected(app: Trilho, database_url: str) -> Iterator[None]:
     try:
         yield
     finally:
+        app.coroutines.close()
         app.database.close()
         for name in _PARTS:
             app.__dict__.pop(name, None)

@@ -4,29 +4,30 @@ A slice holds one job. The claim is made by the pool process with a token that t
 can settle what a dead process leaves behind.
 """
 
-import os
-import signal
 import time
 from collections import deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
 from trilho.db.pool import LOST, Connection
 from trilho.errors import ClaimLost
-from trilho.jobs import aftermath
+from trilho.jobs import aftermath, store
 from trilho.jobs.aftermath import Verdict
-from trilho.jobs.outcome import Death
-from trilho.jobs.runner import Ran, SliceOrder, SliceReport, work
+from trilho.jobs.job import REVOKED, Claimed
+from trilho.jobs.outcome import Death, Outcome
+from trilho.jobs.runner import Ran, SliceOrder, SliceReport
 from trilho.log import get_logger
 from trilho.processes.shared import BODY, IDLE
 from trilho.processes.store import Pulse
+from trilho.worker.request import FENCED
+from trilho.worker.slice import CANCELLED, LEASE, SHUTDOWN, TIME_LIMIT, Slice
 
 if TYPE_CHECKING:
     from trilho.worker.consumer import JobConsumer
@@ -42,17 +43,6 @@ SOON = 1.0
 
 AHEAD = 4
 """Wake-ups held for each process while jobs are short."""
-
-
-@dataclass
-class Slice:
-    """One pool call under way."""
-
-    order: SliceOrder
-    requests: dict[str, Any]
-    begun: float
-    pid: int | None = None
-    ending: str | None = None  # why this worker itself ends the process: cancelled, lease, shutdown
 
 
 @dataclass
@@ -112,6 +102,8 @@ class Batcher:
         self._scheduled = False
         while self.waiting and len(self.slices) < self._processes() and self._may_start():
             self._start(self.waiting.popleft())
+            if self.consumer.bodies.one_by_one:
+                return  # the event loop has waited for long enough; the end of the slice has asked for more
 
     def _may_start(self) -> bool:
         if self.closed:
@@ -132,25 +124,22 @@ class Batcher:
             self.consumer.app.shared.epoch,
         )
         self.consumer.app.shared.mark(order.slot, IDLE)
-        under_way = Slice(order, {request.id: request}, time.monotonic())
-        self.slices[order.token] = under_way
-        self.pulse.running = len(self.slices)
         hard, soft = request.time_limits or (None, None)
         task = request.task
-        request._apply_result = None
-        self.consumer.pool.apply_async(
-            work,
-            (order,),
-            accept_callback=lambda pid, when: self._accepted(under_way, pid, when),
-            timeout_callback=lambda soft, timeout: self._timed_out(under_way, soft, timeout),
-            callback=lambda report: self._done(under_way, report),
-            error_callback=lambda info: self._broken(under_way, info),
-            soft_timeout=soft or task.soft_time_limit,
-            timeout=hard or task.time_limit,
-            correlation_id=request.id,
+        under_way = Slice(
+            order,
+            {request.id: request},
+            time.monotonic(),
+            soft=soft or task.soft_time_limit,
+            hard=hard or task.time_limit,
         )
+        self.slices[order.token] = under_way
+        self.pulse.running = len(self.slices)
+        request._apply_result = None
+        self.consumer.bodies.run(under_way)
 
-    def _accepted(self, under_way: Slice, pid: int, when: float) -> None:
+    def accepted(self, under_way: Slice, pid: int, when: float) -> None:
+        """The pool has taken a slice."""
         under_way.pid = pid
         self.pulse.last_progress = time.time()
         for request in under_way.requests.values():
@@ -174,11 +163,14 @@ class Batcher:
 
     def _adapt_prefetch(self) -> None:
         """Fetch ahead while jobs are seen to be short; otherwise hold no more than the processes can begin."""
-        qos, ahead = self.consumer.qos, self._processes() * (AHEAD if self._average < SHORT else 1)
+        # Under --autoscale Celery grows the pool by what has been fetched.
+        processes = max(self._processes(), getattr(self.consumer.controller, "max_concurrency", None) or 0)
+        qos, ahead = self.consumer.qos, processes * (AHEAD if self._average < SHORT else 1)
         if qos is not None and qos.value != ahead:
             qos.value = ahead  # the consumer's loop tells the broker
 
-    def _done(self, under_way: Slice, report: SliceReport) -> None:
+    def done(self, under_way: Slice, report: SliceReport) -> None:
+        """The slice came to its end, and what became of its jobs is written."""
         if not self._close(under_way):
             return
         for job_id, request in under_way.requests.items():
@@ -188,6 +180,8 @@ class Batcher:
                 state.task_ready(request)
             else:
                 self._report(request, ran)
+            if ran is None or ran.state == FENCED:
+                self.consumer.clerk.submit(self.tell_if_revoked, request)
         self.consumer.on_room()
 
     def _report(self, request: Any, ran: Ran) -> None:
@@ -196,34 +190,53 @@ class Batcher:
         if ran.first_sent_at is not None and not request.direct:
             key = (ran.queue, ran.priority)
             self.received[key] = max(self.received.get(key, 0.0), ran.first_sent_at)
-        if ran.state in ("REVOKED", "FENCED"):
-            state.task_ready(request)
-        else:
-            request.on_success((int(ran.failed), ran.value, ran.runtime or 0.0))
+        request.on_ran(ran)
 
     # ---- slices that go wrong
 
-    def _timed_out(self, under_way: Slice, soft: bool, limit: float) -> None:
+    def timed_out(self, under_way: Slice, soft: bool, limit: float) -> None:
+        """The pool has given the sign for a time limit."""
         ids = ", ".join(under_way.requests)
         log.warning("time_limit.soft" if soft else "time_limit.hard", jobs=ids, limit=limit)
 
-    def _broken(self, under_way: Slice, info: Any) -> None:
+    def broken(self, under_way: Slice, error: BaseException) -> None:
         """The pool process died, or the slice raised: settle what its claim holds."""
         if not self._close(under_way):
             return
-        error = getattr(info.exception, "exc", info.exception)
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
         if isinstance(error, (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit)):
-            end_group(under_way.pid)  # the process is gone; what its body had started is not
+            self.consumer.bodies.bury(under_way)
         order = under_way.order
         verdict = self._verdict(under_way, error)
         log.warning("slice.broken", jobs=list(order.ids), error=repr(error), because=under_way.ending)
         for request in under_way.requests.values():
             state.task_ready(request)
-            request.send_event("task-failed", exception=repr(error), traceback=None)
         self.unsettled.add(order.token)
-        self.consumer.clerk.submit(self._settle, order.ids, order.token, verdict)
+        self.consumer.clerk.submit(self._settle_and_tell, under_way, verdict)
 
-    def _settle(self, connection: Connection, ids: tuple[str, ...], token: UUID, verdict: Verdict) -> None:
+    def _settle_and_tell(self, connection: Connection, under_way: Slice, verdict: Verdict) -> None:
+        decided: dict[str, tuple[Claimed, Outcome]] = {}
+
+        def decide(job: Claimed) -> Outcome:
+            decided[job.id] = (job, aftermath.decided(job, verdict))
+            return decided[job.id][1]
+
+        self.settle(connection, under_way.order.ids, under_way.order.token, decide)
+        for job_id, request in under_way.requests.items():
+            if job_id in decided:
+                self.consumer.call_soon(request.on_settled, *decided[job_id])
+            else:  # what its row said counted more than the verdict
+                self.tell_if_revoked(connection, request, terminated=True)
+
+    def tell_if_revoked(self, connection: Connection, request: Any, terminated: bool = False) -> None:
+        """A wake-up led to no attempt that counts; that a job was revoked meanwhile, the world is still to be told."""
+        job = store.view(connection, request.id)
+        if job is not None and job.state == REVOKED:
+            self.consumer.call_soon(request.announce_revoked, terminated)
+
+    def settle(self, connection: Connection, ids: tuple[str, ...], token: UUID, verdict: Verdict) -> None:
+        """Write what becomes of what a claim still holds; an errand of the clerk."""
         try:
             aftermath.settle_claim(self.consumer.app, connection, ids, token, verdict)
         except LOST:
@@ -236,10 +249,8 @@ class Batcher:
 
     def _verdict(self, under_way: Slice, error: BaseException) -> Verdict:
         ending = self._ending(under_way, error)
-        if ending == "cancelled":
-            return aftermath.revoke("cancelled while it ran")
         if ending is not None:
-            return aftermath.release(f"its worker ended it: {ending}")
+            return verdict_on(under_way, ending)
         if isinstance(error, TimeLimitExceeded):
             return self._verdict_on_time_out(under_way.order, error)
         if isinstance(error, (ClaimLost, *LOST)):
@@ -251,11 +262,11 @@ class Batcher:
         if under_way.ending is not None:
             return under_way.ending
         if self.closed:
-            return "shutdown"
+            return SHUTDOWN
         if isinstance(error, (Terminated, TaskRevokedError)):
-            return "cancelled"
+            return CANCELLED
         lost = under_way.order.worker != self.consumer.lease.incarnation or not self.consumer.app.shared.may_run()
-        return "lease" if lost else None  # the pool process may look at the deadline before we do
+        return LEASE if lost else None  # the pool process may look at the deadline before we do
 
     def _verdict_on_time_out(self, order: SliceOrder, error: TimeLimitExceeded) -> Verdict:
         if self.consumer.app.shared.read(order.slot) < BODY:
@@ -273,25 +284,26 @@ class Batcher:
     # ---- ending bodies
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """End the processes that run these jobs."""
+        """End the bodies of these jobs."""
         wanted = set(job_ids)
         for under_way in list(self.slices.values()):
             if wanted & under_way.requests.keys():
-                self._end(under_way, "cancelled")
+                self._end(under_way, CANCELLED)
 
     def end_all(self, because: str) -> None:
-        """End every process that runs a slice; safe to call from any thread."""
+        """End every body; safe to call from any thread."""
         for under_way in list(self.slices.values()):
             self._end(under_way, because)
 
     def _end(self, under_way: Slice, because: str) -> None:
         under_way.ending = under_way.ending or because
-        end_group(under_way.pid)
+        self.consumer.bodies.end(under_way)
 
 
-def end_group(pid: int | None) -> None:
-    """End a pool process and everything that its bodies started: it leads a process group of its own."""
-    if not pid or pid == os.getpid():
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+def verdict_on(under_way: Slice, ending: str, delay: float = 0.0) -> Verdict:
+    """What becomes of the jobs of a slice that this worker itself has ended."""
+    if ending == CANCELLED:
+        return aftermath.revoke(aftermath.CANCELLED)
+    if ending == TIME_LIMIT:
+        return aftermath.time_out(under_way.hard)
+    return aftermath.release(f"its worker ended it: {ending}", delay)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT
+from celery import current_app
 
+from trilho.jobs import runner
+from trilho.jobs.runner import SliceOrder, SliceReport
 from trilho.log import get_logger
 from trilho.processes.shared import boot_time
 from trilho.worker.guardian import Guardian
@@ -25,17 +28,21 @@ def begin(app: "Trilho", guardian: Guardian) -> None:
     """Set up a pool process right after its fork."""
     os.setpgid(0, 0)
     guardian.watch_over_me()
-    runner = app.runner
-
-    def on_soft_limit(signum: int, frame: Any) -> None:
-        # Only a body may be interrupted: a claim or a finish has to come to its end.
-        if runner.in_body:
-            raise SoftTimeLimitExceeded()
-
-    if SIG_SOFT_TIMEOUT is not None:
-        signal.signal(SIG_SOFT_TIMEOUT, on_soft_limit)
+    app.runner  # noqa: B018 - made before the threads that look at it
     for task in (_watch, _flush):
         threading.Thread(target=task, args=(app,), name="trilho-child", daemon=True).start()
+
+
+def work(order: SliceOrder) -> SliceReport:
+    """Entry of a pool call."""
+    if SIG_SOFT_TIMEOUT is not None:  # not in `begin`: the pool puts its own handler in place after it
+        signal.signal(SIG_SOFT_TIMEOUT, _on_soft_limit)
+    return runner.work(order)
+
+
+def _on_soft_limit(signum: int, frame: Any) -> None:
+    """Only a body may be interrupted: a claim or a finish has to come to its end."""
+    current_app._get_current_object().runner.body.interrupt_here(SoftTimeLimitExceeded)
 
 
 def _flush(app: "Trilho") -> None:
@@ -50,10 +57,10 @@ def _flush(app: "Trilho") -> None:
 
 def _watch(app: "Trilho") -> None:
     """End this process when the lease is over under a body: a hung parent must not keep it alive past it."""
-    runner, shared, parent = app.runner, app.shared, os.getppid()
+    mine, shared, parent = app.runner, app.shared, os.getppid()
     while os.getppid() == parent:
         time.sleep(LOOK)
-        if runner.busy and boot_time() >= shared.deadline:
+        if mine.busy and boot_time() >= shared.deadline:
             log.error("lease.over", pid=os.getpid())
             break
     os.killpg(os.getpid(), signal.SIGKILL)

@@ -4,12 +4,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import signals
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu import Message as BrokerMessage
@@ -23,14 +25,16 @@ from trilho.jobs.aftermath import release
 from trilho.jobs.enqueue import EMPTY_BODY, wakeup_headers
 from trilho.jobs.job import DueJob, NewJob
 from trilho.log import get_logger
-from trilho.processes.lease import Lease
-from trilho.processes.store import ProcessInfo, Pulse
-from trilho.worker import child
+from trilho.processes.lease import MARGIN, Lease
+from trilho.processes.store import ProcessInfo, Pulse, leave
+from trilho.worker import panel
 from trilho.worker.adoption import adopted, is_wakeup
-from trilho.worker.batcher import Batcher
+from trilho.worker.batcher import Batcher, verdict_on
 from trilho.worker.channel import Transport
 from trilho.worker.clerk import Clerk
-from trilho.worker.guardian import Guardian
+from trilho.worker.pools import bodies_of
+from trilho.worker.slice import LEASE, SHUTDOWN
+from trilho.worker.threads import PATIENCE
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -38,7 +42,8 @@ if TYPE_CHECKING:
 log = get_logger("trilho.worker")
 
 BROKER_PAUSE = 0.5
-LOOK_FOR_THE_DEAD = 0.2
+AFTER_EXIT = 2.0
+"""Seconds before others may begin what this process has given back with its last breath."""
 
 
 class HandedOver(BrokerMessage):  # type: ignore[misc]
@@ -60,20 +65,18 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         if not options["app"].conf.broker_url:
             options["app"].settings.require_broker()
         super().__init__(on_task_request, **options)
+        self.bodies = bodies_of(self)
         self.batcher = Batcher(self)
         self.on_task_request = self.batcher.add
+        panel.install(self)
         self.clerk = Clerk(self.app.database)
         self.lease = Lease(self.app.database, self._info(), self._pulse, self.app.shared, self._on_lease_lost)
         self.dispatcher = Dispatcher(self.app, self.lease, self) if self.app.settings.dispatcher else None
         self._handle: Any = None
         self._begun = False
-        self._connect_signals()
-
-    def _connect_signals(self) -> None:
-        app = self.app
-        guardian = self.guardian = Guardian()
-        self._on_child = lambda **_: child.begin(app, guardian)
-        signals.worker_process_init.connect(self._on_child)
+        self._loop_thread = threading.get_ident()
+        self._soon: list[Callable[[], object]] = []
+        self._handed = 0  # by the dispatcher, and not taken by the event loop yet
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_shutdown.connect(self._on_shutdown)
 
@@ -87,10 +90,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
             self.lease.start()
             if self.dispatcher is not None:
                 self.dispatcher.start()
-            if self.hub:
-                # The pool hears of a death through a pipe that closes a moment before the process can be reaped; when
-                # it loses that race, it looks again only after five seconds.
-                self.timer.call_repeatedly(LOOK_FOR_THE_DEAD, self.pool.maintain_pool)
+            self.bodies.begin()
         super().start()
 
     def _info(self) -> ProcessInfo:
@@ -101,7 +101,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
             pid=os.getpid(),
             version=version("trilho"),
             lease=self.app.settings.lease,
-            pool=type(self.pool).__module__.rpartition(".")[2],
+            pool=self.bodies.name,
             concurrency=self.pool.limit,
             queues=self.queues(),
             tasks=self.tasks(),
@@ -113,7 +113,9 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         return pulse
 
     def _on_lease_lost(self) -> None:
-        self.batcher.end_all("lease")
+        running = list(self.batcher.slices.values())
+        self.batcher.end_all(LEASE)
+        self.bodies.fence(running, self.app.settings.lease * MARGIN / 2)
 
     def _on_shutting_down(self, sig: Any = None, how: str = "", **_: Any) -> None:
         """SIGTERM: claim nothing more, wait a while, then end the bodies."""
@@ -125,30 +127,44 @@ class JobConsumer(Consumer):  # type: ignore[misc]
     def cancel_active_requests(self) -> None:
         """SIGQUIT: end the bodies at once; their jobs are given back, not revoked."""
         self.batcher.closed = True
-        self.batcher.end_all("shutdown")
+        threading.Thread(target=self._end_bodies, args=(0.0,), name="trilho-grace", daemon=True).start()
 
     def _end_bodies(self, grace: float) -> None:
         deadline = time.monotonic() + grace
-        while self.batcher.slices and time.monotonic() < deadline:
+        while self.bodies.is_busy() and time.monotonic() < deadline:
             time.sleep(0.05)
-        while self.batcher.slices:
-            self.batcher.end_all("shutdown")
+        while self.bodies.is_busy():
+            self.batcher.end_all(SHUTDOWN)
+            if time.monotonic() >= deadline + PATIENCE:
+                self.bodies.abandon()
             time.sleep(0.2)
+
+    def settle_abandoned(self) -> None:
+        """Give back everything, a moment before this process ends itself under bodies that go on."""
+        for under_way in list(self.batcher.slices.values()):
+            verdict, order = verdict_on(under_way, under_way.ending or SHUTDOWN, AFTER_EXIT), under_way.order
+            self.clerk.submit(self.batcher.settle, order.ids, order.token, verdict)
+        self._return_waiting()
+        self.clerk.submit(leave, self.lease.incarnation)
+        self.clerk.finish(timeout=3.0)
+
+    def _return_waiting(self) -> None:
+        waiting = [request.id for request in list(self.batcher.waiting)]
+        if waiting:
+            self.clerk.submit(store.changed, "resend", ids=waiting)
 
     def _on_shutdown(self, **_: Any) -> None:
         """The pool is gone: give back what its processes still held, then leave."""
         if self.dispatcher is not None:
             self.dispatcher.stop()
         for under_way in list(self.batcher.slices.values()):
-            under_way.ending = under_way.ending or "shutdown"
-            self.batcher._broken(under_way, _Gone())
-        waiting = [request.id for request in self.batcher.waiting]
-        if waiting:
-            self.clerk.submit(store.changed, "resend", ids=waiting)
+            under_way.ending = under_way.ending or SHUTDOWN
+            self.batcher.broken(under_way, SystemExit(0))
+        self._return_waiting()
         self.clerk.finish(timeout=5.0)
         self.lease.stop()
         self.app.database.close()
-        self.guardian.dismiss()
+        self.bodies.leave()
 
     # ---- what the batcher and the dispatcher ask for
 
@@ -162,15 +178,16 @@ class JobConsumer(Consumer):  # type: ignore[misc]
 
     def room(self) -> int:
         """How many jobs the dispatcher may hand over now."""
-        return 0 if self._handle is None or self.batcher.closed else self.batcher.room()
+        return 0 if self._handle is None or self.batcher.closed else self.batcher.room() - self._handed
 
     def hand_over(self, jobs: Sequence[DueJob]) -> None:
         """Take due jobs from the dispatcher's thread; they go before what the broker brings."""
+        self._handed += len(jobs)
         self.call_soon(self._take_over, tuple(jobs))
 
     def cancel(self, job_ids: Sequence[str]) -> None:
-        """End these jobs if they run here; a worker that stops has no event loop any more."""
-        if self.batcher.closed:
+        """End these jobs if they run here; the event loop may have ended, or be kept from running by a body."""
+        if self.batcher.closed or self.bodies.one_by_one:
             self.batcher.cancel(job_ids)
         elif job_ids:
             self.call_soon(self.batcher.cancel, tuple(job_ids))
@@ -186,7 +203,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
             if token in known:
                 continue
             log.warning("claim.stray", job=job_id)
-            self.clerk.submit(self.batcher._settle, (job_id,), token, release("its worker lost sight of it"))
+            self.clerk.submit(self.batcher.settle, (job_id,), token, release("its worker lost sight of it"))
 
     def received(self) -> dict[tuple[str, int], float]:
         """Until when the wake-ups of each queue and priority have been received."""
@@ -202,11 +219,32 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         if self.dispatcher is not None:
             self.dispatcher.on_room()
 
+    def call_soon(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """As Celery's, at once: the loop would sleep before it looks at what its own callbacks have asked for."""
+        if not self.hub or self.batcher.closed or threading.get_ident() != self._loop_thread:
+            return super().call_soon(p, *args, **kwargs)
+        self._soon.append(partial(p, *args, **kwargs))
+        if len(self._soon) == 1:
+            self.timer.call_after(0.0, self._call_now)
+        return p
+
+    call_soon_ack = call_soon
+
+    def _call_now(self) -> None:
+        """One entry of the timer for all of them: the loop fires ten in a round."""
+        soon, self._soon = self._soon, []
+        for call in soon:
+            try:
+                call()
+            except Exception:  # as in Celery's loop: one that fails must not stop the others
+                log.exception("callback.failed")
+
     def later(self, seconds: float, callback: Any) -> None:
         """Call back from the event loop."""
         self.timer.call_after(seconds, callback)
 
     def _take_over(self, jobs: Sequence[DueJob]) -> None:
+        self._handed -= len(jobs)
         for job in jobs:
             if self.batcher.knows(job.id):
                 self._hand_out_later(job.id)
@@ -251,9 +289,15 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         self.call_soon(self._adopted, message, job)
 
     def _adopted(self, message: Any, job: NewJob) -> None:
+        log.info("message.adopted", job=job.id, task=job.task)
         message.ack_log_error(log, self.connection_errors)
         if job.run_at is None and not self.batcher.knows(job.id):
             self._handle(_message_of(job))
+
+    def _limit_task(self, request: Any, bucket: Any, tokens: int) -> Any:
+        """A job that waits for its rate limit is at hand: repeated wake-ups must not queue up behind it."""
+        state.requests[request.id] = request
+        return super()._limit_task(request, bucket, tokens)
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A wake-up for a task that is not known here: the row waits, with the reason, for a worker that knows it."""
@@ -308,12 +352,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         while time.monotonic() < deadline:
             next(loop, None)
         self.timer.cancel(timer)
-
-
-class _Gone:
-    """Stands for the exception info of a process that ended with the worker."""
-
-    exception = SystemExit(0)
 
 
 class _Probe:

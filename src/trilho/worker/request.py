@@ -1,24 +1,44 @@
 """A Celery request whose truth is a row: events and inspection as usual, no results written by the parent."""
 
+import signal
 from time import monotonic, time
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import Ignore, Reject, Retry
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals, states
+from celery.exceptions import Retry
 from celery.utils.serialization import get_pickled_exception
 from celery.worker import state
 from celery.worker.request import Request
 from kombu.utils.encoding import safe_repr
 from kombu.utils.objects import cached_property
 
+from trilho.jobs import codec
+from trilho.jobs.job import FAILURE, REVOKED, SUCCESS, Claimed
+from trilho.jobs.outcome import Finish, Outcome
+from trilho.jobs.runner import Ran
+from trilho.log import get_logger
+
+log = get_logger("trilho.worker")
+
+FENCED = "FENCED"
+EXPIRED = "expired"
+
 
 class JobRequest(Request):  # type: ignore[misc]
     """What the parent knows of a job that it has been told of."""
+
+    _already_revoked = False
 
     @cached_property  # type: ignore[untyped-decorator]
     def direct(self) -> bool:
         """Whether the dispatcher handed it over; otherwise the broker brought it."""
         return bool(self._request_dict.get("trilho_direct"))
+
+    @property
+    def expires(self) -> None:
+        """The row knows; the message says "long ago", so that no plain Celery worker runs it."""
 
     def revoked(self) -> bool:
         """The row decides, at the claim: Celery remembers revoked ids for hours, also those that are to run again."""
@@ -36,21 +56,61 @@ class JobRequest(Request):  # type: ignore[misc]
         state.task_accepted(self)
         self.send_event("task-started")
 
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
-        """The body raised; the row says so already."""
-        state.task_ready(self)
-        error = exc_info.exception
-        if isinstance(error, ExceptionWithTraceback):
-            error = error.exc
-        if isinstance(error, Retry):
-            self.on_retry(exc_info)
-        elif send_failed_event and not isinstance(error, (Ignore, Reject)):
-            exception = safe_repr(get_pickled_exception(exc_info.exception))
-            self.send_event("task-failed", exception=exception, traceback=exc_info.traceback)
-
-    def on_retry(self, exc_info: Any) -> None:
-        """The body asked for another attempt."""
-        self.send_event("task-retried", exception=safe_repr(exc_info.exception.exc), traceback=str(exc_info.traceback))
-
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The pool gave the sign for a time limit; the batcher settles the hard one."""
+
+    # ---- the end, as the row has it
+
+    def on_ran(self, ran: Ran) -> None:
+        """A pool process has written what became of the attempt."""
+        state.task_ready(self, successful=ran.state == SUCCESS)
+        if ran.state == REVOKED:
+            self.announce_revoked(expired=EXPIRED in str(ran.value))
+        elif ran.state != FENCED:
+            kind, told = event_of(ran)
+            self.send_event(kind, **told)
+
+    def on_settled(self, job: Claimed, outcome: Outcome) -> None:
+        """This worker has written what became of an attempt whose process is gone."""
+        if not isinstance(outcome, Finish):
+            self.send_event("task-retried", exception=outcome.error, traceback="")
+        elif outcome.state == REVOKED:
+            self.announce_revoked(terminated=True)
+        else:
+            self.send_event("task-failed", exception=outcome.error, traceback="")
+            self._tell_of_failure(job, outcome)
+
+    def announce_revoked(self, terminated: bool = False, expired: bool = False) -> None:
+        """The row is REVOKED: Celery's event and signal, once."""
+        if self._already_revoked:
+            return
+        self._already_revoked = True
+        told = {"terminated": terminated, "signum": signal.SIGKILL if terminated else None, "expired": expired}
+        self.send_event("task-revoked", **told)
+        signals.task_revoked.send(sender=self.task, request=self._context, **told)
+
+    def _tell_of_failure(self, job: Claimed, outcome: Finish) -> None:
+        """Celery's signal and hooks, which no pool process is left to call."""
+        kind, _, reason = (outcome.error or "").partition(": ")
+        error = (TimeLimitExceeded if kind == TimeLimitExceeded.__name__ else WorkerLostError)(reason)
+        args, kwargs = codec.loads(job.args), codec.loads(job.kwargs)
+        try:
+            self.task.on_failure(error, job.id, args, kwargs, None)
+            self.task.after_return(states.FAILURE, error, job.id, args, kwargs, None)
+        except Exception:  # as in a pool process: a hook that raises must not end the worker
+            log.exception("hook.failed", job=job.id)
+        signals.task_failure.send(
+            sender=self.task, task_id=job.id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=None
+        )
+
+
+def event_of(ran: Ran) -> tuple[str, dict[str, Any]]:
+    """Celery's event for the end of an attempt that was written; pure."""
+    if ran.state == SUCCESS:
+        return "task-succeeded", {"result": "None" if ran.failed else ran.value, "runtime": ran.runtime or 0.0}
+    told = {"exception": str(ran.value), "traceback": ""}
+    if ran.failed:
+        raised = get_pickled_exception(ran.value.exception)
+        raised = raised.exc if isinstance(raised, (ExceptionWithTraceback, Retry)) else raised
+        told = {"exception": safe_repr(raised), "traceback": str(ran.value.traceback)}
+    return "task-failed" if ran.state == FAILURE else "task-retried", told

@@ -8,9 +8,11 @@ from trilho import Trilho
 
 TASKS: Mapping[Callable[..., Any], Mapping[str, Any]] = {
     bodies.noop: {},
+    bodies.alone: {},
     bodies.effect: {"bind": True},
     bodies.record: {"bind": True, "transactional": True},
     bodies.ticks: {"bind": True},
+    bodies.stuck: {"bind": True},
     bodies.poison: {"bind": True},
     bodies.poison_until: {"bind": True},
     bodies.with_child: {"bind": True},

@@ -1,6 +1,8 @@
 """The bodies of the fault application: each writes down what it does in the independent ledger."""
 
+import ctypes
 import os
+import signal
 import subprocess
 import time
 from typing import Any
@@ -48,6 +50,11 @@ def noop() -> None:
     """Nothing at all."""
 
 
+def alone() -> None:
+    """Nothing to give: a worker that knows no better could call it."""
+    ledger().write("alone", "done", 1, os.getpid())
+
+
 def effect(self: Bound, key: str, seconds: float = 0.0) -> str:
     """Take some time, then write to the ledger."""
     write(self, key, "began")
@@ -72,6 +79,15 @@ def ticks(self: Bound, key: str, seconds: float) -> None:
     while time.monotonic() < end:
         write(self, key, "tick")
         time.sleep(TICK)
+    write(self, key, "done")
+
+
+def stuck(self: Bound, key: str, seconds: float) -> None:
+    """Wait outside of Python, where no exception reaches a thread."""
+    write(self, key, "began")
+    if len(ledger().entries(key, "began")) == 1:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})  # it would get the main thread out of the call
+        ctypes.CDLL(None).sleep(round(seconds))
     write(self, key, "done")
 
 
