@@ -105,7 +105,20 @@ def test_api_refuses_before_it_listens(project: Project) -> None:
 
 def test_every_command_has_help(project: Project) -> None:
     listed = project.trilho("--help").stdout
-    for command in ("up", "api", "worker", "dispatcher", "migrate", "ps", "logs", "scale", "env", "call", "jobs"):
+    for command in (
+        "up",
+        "api",
+        "worker",
+        "dispatcher",
+        "mail",
+        "migrate",
+        "ps",
+        "logs",
+        "scale",
+        "env",
+        "call",
+        "jobs",
+    ):
         assert f" {command} " in listed
         assert project.trilho(command, "--help").returncode == 0
 

@@ -48,6 +48,14 @@ def test_processes_get_the_urls_and_the_folder_and_keep_the_rest() -> None:
     assert variables["LANG"] == "C"
 
 
+def test_processes_are_told_where_mail_goes_if_it_goes_anywhere() -> None:
+    other = {"TRILHO_SMTP_URL": "smtp://other"}
+    assert environment(other, PLAN, URLS) | other == environment(other, PLAN, URLS)
+    own = Urls("postgresql://db", "redis://broker", "smtp://127.0.0.1:2525")
+    assert environment(other, PLAN, own)["TRILHO_SMTP_URL"] == "smtp://127.0.0.1:2525"
+    assert "TRILHO_SMTP_URL" not in environment({}, PLAN, URLS)
+
+
 def test_secrets_do_not_show_in_the_representation_of_a_program() -> None:
     assert "postgresql://" not in repr(worker(PLAN, URLS, "worker"))
 

@@ -3,8 +3,10 @@
 import json
 import os
 import shlex
+import smtplib
 import subprocess
 import sys
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import psycopg
@@ -13,6 +15,7 @@ import redis
 
 from tests.cli.project import Project, Up
 from tests.lab.poll import eventually
+from trilho.embedded.ports import HOST
 
 # One stack for the whole file, so one test process for it.
 pytestmark = pytest.mark.xdist_group("running-stack")
@@ -41,6 +44,7 @@ def test_ps_lists_every_process_with_kind_pid_state_and_uptime(stack: Stack) -> 
     assert kinds == {
         "postgres": "postgres",
         "valkey": "valkey",
+        "mail": "mail",
         "api": "api",
         "worker": "worker",
         "worker-2": "worker",
@@ -55,7 +59,7 @@ def test_ps_prints_a_table_for_people(stack: Stack) -> None:
     project, _ = stack
     header, *rows = project.trilho("ps").stdout.splitlines()
     assert header.split() == ["NAME", "KIND", "PID", "STATE", "UPTIME"]
-    assert [row.split()[0] for row in rows] == ["postgres", "valkey", "api", "worker", "worker-2"]
+    assert [row.split()[0] for row in rows] == ["postgres", "valkey", "mail", "api", "worker", "worker-2"]
 
 
 def test_env_joins_another_shell_to_the_stack(stack: Stack) -> None:
@@ -65,6 +69,10 @@ def test_env_joins_another_shell_to_the_stack(stack: Stack) -> None:
         assert connection.execute("SELECT count(*) FROM trilho.processes").fetchone() is not None
     with redis.Redis.from_url(variables["TRILHO_BROKER_URL"]) as client:
         assert client.ping()
+    with smtplib.SMTP(HOST, urlsplit(variables["TRILHO_SMTP_URL"]).port or 0, local_hostname="test") as mail:
+        mail.sendmail("a@example.com", ["b@example.com"], "Subject: joined\r\n\r\n")
+    assert "joined" in next((project.folder / ".trilho" / "mail").glob("*.eml")).read_text()
+    assert "mail.kept" in project.trilho("logs", "mail").stdout
     assert project.json("env") == variables
 
 
@@ -130,7 +138,8 @@ def test_scale_starts_and_stops_workers(stack: Stack) -> None:
     project, up = stack
     assert project.json("scale", "4")["workers"] == ["worker", "worker-2", "worker-3", "worker-4"]
     assert project.trilho("scale", "2").stdout.splitlines()[0] == "2 workers: worker, worker-2"
-    eventually(lambda: sorted(project.ps()), lambda names: names == ["api", "postgres", "valkey", "worker", "worker-2"])
+    usual = ["api", "mail", "postgres", "valkey", "worker", "worker-2"]
+    eventually(lambda: sorted(project.ps()), lambda names: names == usual)
     assert "scaling from 2 to 4 workers" in up.text()
     up.wait_for("worker-4 has stopped")
 

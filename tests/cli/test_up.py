@@ -11,6 +11,8 @@ import pytest
 from tests.cli.project import Project, alive, family
 from tests.lab import processes
 from tests.lab.poll import eventually
+from trilho.cli.probes import greets
+from trilho.embedded.ports import HOST
 from trilho.settings import STACK_FILE
 
 pytestmark = pytest.mark.timeout(150)
@@ -70,13 +72,15 @@ def test_a_stack_whose_supervisor_was_killed_recovers_by_itself(project: Project
 def test_crashed_processes_are_started_again_and_it_says_so(project: Project) -> None:
     with project.up("--api", "web:api", "--workers", "1") as up:
         before = project.ps()
-        for name in ("worker", "api", "valkey", "postgres"):
+        mail_port = int(project.json("env")["TRILHO_SMTP_URL"].rpartition(":")[2])
+        for name in ("worker", "api", "mail", "valkey", "postgres"):
             members = family(before[name]["pid"])
             os.kill(before[name]["pid"], signal.SIGKILL)
             up.wait_for(f"{name} was killed by SIGKILL, starts again in 0.5 s")
             up.wait_for(f"{name} is ready", count=2)
             assert alive(members) == [], "also what the killed process had started"
         after = project.ps()
+        assert greets(HOST, mail_port), "on the port that everybody knows"
         assert all(after[name]["pid"] != before[name]["pid"] for name in before)
         assert project.trilho("call", "shop.add", "--args", "[2, 2]", "--wait", "--timeout", "30").stdout == "4\n"
 
@@ -94,7 +98,7 @@ def test_a_shell_that_had_joined_the_stack_can_start_it_again(project: Project) 
     with project.up("--workers", "0"):
         joined = project.json("env")
     with project.up("--workers", "0", **joined):
-        assert sorted(project.ps()) == ["postgres", "valkey"]
+        assert sorted(project.ps()) == ["mail", "postgres", "valkey"]
 
 
 def test_a_port_in_use_is_one_clear_line_and_leaves_nothing(project: Project) -> None:
@@ -113,7 +117,7 @@ def test_a_data_folder_in_use_is_one_clear_line(project: Project) -> None:
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
         assert f"in use by `trilho up` (process {up.process.pid})" in done.stderr
-        assert len(pids(project)) == 2, "the running stack is untouched"
+        assert len(pids(project)) == 3, "the running stack is untouched"
 
 
 @pytest.mark.parametrize(
@@ -144,9 +148,10 @@ def test_an_api_that_cannot_start_ends_the_stack_and_names_its_log(project: Proj
 
 
 def test_servers_that_are_given_are_used_and_not_started(project: Project, database: str, valkey: str) -> None:
-    with project.up("--workers", "1", TRILHO_DATABASE_URL=database, TRILHO_BROKER_URL=valkey):
+    given = {"TRILHO_DATABASE_URL": database, "TRILHO_BROKER_URL": valkey, "TRILHO_SMTP_URL": "smtp://u:p@127.0.0.1:1"}
+    with project.up("--workers", "1", **given):
         assert sorted(project.ps()) == ["worker"]
-        assert project.json("env")["TRILHO_DATABASE_URL"] == database
+        assert given.items() <= project.json("env").items()
         assert project.trilho("call", "shop.add", "--args", "[1, 1]", "--wait", "--timeout", "30").stdout == "2\n"
 
 

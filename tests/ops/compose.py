@@ -38,16 +38,19 @@ class Local:
     broker_url: str
     data: Path
     port: int
+    mail_port: int
 
     def command(self, service: dict[str, Any]) -> list[str]:
         """The command of a service; only its port is another one."""
+        ports = {"8000": str(self.port), "1025": str(self.mail_port)}
         command: list[str] = service["command"]
-        return [str(self.port) if part == "8000" else part for part in command]
+        return [ports.get(part, part) for part in command]
 
     def environment(self, service: dict[str, Any]) -> dict[str, str]:
         """The environment of a service: the image's and its own, with the servers where they are here."""
         image = {"TRILHO_APP": "loja.app", "TRILHO_DATA": str(self.data), "PYTHONUNBUFFERED": "1"}
         own = {name: str(value) for name, value in service["environment"].items()}
         here = {"TRILHO_DATABASE_URL": self.database_url, "TRILHO_BROKER_URL": self.broker_url}
+        here["TRILHO_SMTP_URL"] = f"smtp://127.0.0.1:{self.mail_port}"
         assert here.keys() <= own.keys()
         return {"PATH": os.environ["PATH"], "HOME": str(self.data)} | image | own | here

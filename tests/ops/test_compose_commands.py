@@ -30,7 +30,7 @@ def local(postgres_server: str, valkey: str) -> Iterator[Local]:
     """A machine with an empty database, a broker, and a shared folder."""
     url = databases.create(postgres_server)
     with scratch() as data:
-        yield Local(url, valkey, data, free_port())
+        yield Local(url, valkey, data, free_port(), free_port())
         processes.end(str(data))
     databases.drop(url)
 
@@ -66,11 +66,13 @@ def answer(local: Local, path: str, method: str = "GET") -> Any:
 def test_services_work_together_and_the_pasted_commands_need_no_key(local: Local) -> None:
     assert run(local, "migrate", local.command(SERVICES["migrate"])) == 0
     with ExitStack() as stack:
-        for name in ("api", "worker", "worker-2"):
+        for name in ("mail", "api", "worker", "worker-2"):
             started(local, name, stack)
         stack.callback(processes.end, str(local.data))
         health = [part.replace("8000", str(local.port)) for part in SERVICES["api"]["healthcheck"]["test"][1:]]
         eventually(lambda: run(local, "api", health) == 0, timeout=30, every=0.5)
+        greeting = [part.replace("1025", str(local.mail_port)) for part in SERVICES["mail"]["healthcheck"]["test"][1:]]
+        eventually(lambda: run(local, "mail", greeting) == 0, timeout=30, every=0.5)
         probe = SERVICES["worker"]["healthcheck"]["test"][1:]
         eventually(lambda: run(local, "worker", probe) == 0, timeout=30, every=0.5)
         eventually(lambda: len(answer(local, "/queue/stats")["workers"]), lambda count: count == 2, timeout=30)
@@ -83,6 +85,9 @@ def test_services_work_together_and_the_pasted_commands_need_no_key(local: Local
         )
         assert done["worker"].startswith(("worker@", "worker-2@"))
         assert list(local.data.rglob("vendas.csv")), "files are in the folder that api and workers share"
+        answer(local, "/send-report?email=eu@empresa.com&report_type=vendas", "POST")
+        page = eventually(lambda: answer(local, "/mail"), lambda page: page["items"], timeout=30)
+        assert page["items"][0]["recipient"] == "eu@empresa.com"
 
 
 def test_a_worker_that_is_not_there_is_not_healthy(local: Local) -> None:

@@ -26,7 +26,7 @@ def test_file_follows_the_specification() -> None:
 
 
 def test_services_are_those_of_the_documentation() -> None:
-    assert {"postgres", "valkey", "api", "worker", "worker-2"} <= SERVICES.keys()
+    assert {"postgres", "valkey", "mail", "api", "worker", "worker-2"} <= SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -35,7 +35,7 @@ def test_no_container_has_a_fixed_name_so_that_every_service_scales(name: str) -
     assert "hostname" not in SERVICES[name]
 
 
-@pytest.mark.parametrize("name", [*SERVERS, "api", "worker", "worker-2"])
+@pytest.mark.parametrize("name", [*SERVERS, "mail", "api", "worker", "worker-2"])
 def test_every_long_running_service_has_a_health_check_and_comes_back(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
@@ -49,6 +49,11 @@ def test_ports_are_published_to_this_machine_only(name: str) -> None:
 def test_ports_are_those_that_people_paste() -> None:
     assert SERVICES["api"]["ports"] == ["127.0.0.1:8000:8000"]
     assert SERVICES["valkey"]["ports"] == ["127.0.0.1:6379:6379"]
+
+
+def test_nobody_outside_reaches_the_mail_catcher() -> None:
+    assert "ports" not in SERVICES["mail"]
+    assert "mail:1025" in SERVICES["worker"]["environment"]["TRILHO_SMTP_URL"]
 
 
 @pytest.mark.parametrize("name", ["worker", "worker-2"])

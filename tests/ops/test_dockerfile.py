@@ -4,6 +4,7 @@ import fnmatch
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def test_the_final_image_does_not_run_as_root_and_owns_its_data() -> None:
     user = re.findall(r"(?m)^USER (\S+)", STAGES[-1])
     assert user == ["trilho"]
     assert "install -d -o trilho -g trilho /data" in STAGES[-1]
+
+
+def test_the_image_has_what_the_shop_needs_beside_the_library() -> None:
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["loja"]
+    [install] = re.findall(r"(?m)^RUN pip install .*\[http,mail\].*", STAGES[0])
+    assert {re.split(r"[><=]", need)[0] for need in needed} <= set(install.split())
 
 
 def test_everything_that_is_copied_is_in_the_build_context() -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from functools import partial
 
-from trilho.cli import control, logs, plan, probes, servers
+from trilho.cli import catcher, control, logs, plan, probes, servers
 from trilho.cli.descendants import descendants
 from trilho.cli.member import Member, ending
 from trilho.cli.occupation import Occupation
@@ -20,12 +20,16 @@ from trilho.cli.streamer import Streamer
 from trilho.cli.supervisor import TICK, Supervisor
 from trilho.cli.terminal import Terminal
 from trilho.embedded.leftovers import end
+from trilho.embedded.ports import HOST
 from trilho.embedded.server import Server
 from trilho.errors import TrilhoError
 from trilho.settings import STACK_FILE, Settings
 
 GRACE_MARGIN = 10.0
 """Seconds that a process gets beyond the grace that it gives its own work."""
+
+SERVERS = frozenset({"postgres", "valkey", "mail"})
+"""What the other processes use until their end."""
 
 
 class MigrationFailed(TrilhoError):
@@ -62,10 +66,15 @@ class Launch:
         if left := descendants(self._plan.data):
             end(left)
             self._say(f"ended {len(left)} processes that an earlier run had left behind")
-        self._urls = urls = Urls(self._database_url(), self._broker_url())
+        port = self._mail_port()
+        smtp = self._settings.smtp_url if port is None else catcher.url(port)
+        self._urls = urls = Urls(self._database_url(), self._broker_url(), smtp)
+        if port is not None:
+            self._supervisor.add(self._new_mail(urls, port))
         self._migrate(plan.migration(self._plan, urls))
         if self._plan.api:
             self._supervisor.add(self._new_api(urls))
+        self._supervisor.add(self._new_consumer(urls))
         self._supervisor.workers = self._plan.workers
 
     def _database_url(self) -> str:
@@ -83,6 +92,15 @@ class Launch:
             return given
         self._start_server("valkey", server)
         return server.url()
+
+    def _mail_port(self) -> int | None:
+        """Where the stack catches mail; None if it does not."""
+        if not catcher.wanted(self._plan.data, self._settings.smtp_url):
+            return None
+        if not catcher.is_installed():
+            self._say('no mail is caught: that needs pip install "trilho[mail]"')
+            return None
+        return catcher.choose_port(self._plan.data)
 
     def _start_server(self, kind: str, server: Server) -> None:
         # `start` of a server returns when it accepts connections, so its first look finds it ready.
@@ -104,10 +122,23 @@ class Launch:
             last = [line for line in said.lines() if line.strip()][-1:] or [f"it {ending(process.exit_code)}"]
             raise MigrationFailed(f"cannot migrate the database: {last[0].removeprefix('trilho: ')}")
 
+    def _new_mail(self, urls: Urls, port: int) -> Member:
+        process = self._process(plan.mail(self._plan, urls, port))
+        return Member(process, ready=partial(probes.greets, HOST, port), greeting=f"port {port}")
+
     def _new_api(self, urls: Urls) -> Member:
         process = self._process(plan.api(self._plan, urls))
         ready = partial(probes.answers, self._plan.host, self._plan.port)
         return Member(process, ready, greeting=str(self._plan.api_url))
+
+    def _new_consumer(self, urls: Urls) -> Member:
+        process = self._process(plan.consumer(self._plan, urls))
+        return Member(
+            process,
+            ready=lambda: probes.registered(urls.database, process.pid, plan.CONSUMER),
+            greeting="handles events",
+            optional=True,
+        )
 
     def _new_worker(self, name: str) -> Member:
         assert self._urls is not None
@@ -140,6 +171,7 @@ class Launch:
             data=str(self._plan.data),
             database_url=urls.database,
             broker_url=urls.broker,
+            smtp_url=urls.smtp,
             api_url=self._plan.api_url,
             processes=processes,
         )
@@ -147,9 +179,9 @@ class Launch:
     def _wind_up(self) -> None:
         """Programs first, then the servers that they use, then whatever is left of either."""
         members = list(self._supervisor.members.values())
-        embedded = [member for member in members if isinstance(member.runner, ServerRunner)]
-        self._supervisor.stop([member for member in members if member not in embedded])
-        self._supervisor.stop(embedded)
+        used = [member for member in members if member.runner.kind in SERVERS]
+        self._supervisor.stop([member for member in members if member not in used])
+        self._supervisor.stop(used)
         end(descendants(self._plan.data))
         (self._plan.data / STACK_FILE).unlink(missing_ok=True)
         self._say("stopped")

@@ -50,7 +50,10 @@ class Runner(Protocol):
 
 @dataclass
 class Member:
-    """A runner and its state; `ready` says whether it does its work by now, `greeting` what to tell the user then."""
+    """A runner and its state; `ready` says whether it does its work by now, `greeting` what to tell the user then.
+
+    An `optional` one may find that there is nothing for it to do.
+    """
 
     runner: Runner
     ready: Callable[[], bool]
@@ -61,6 +64,7 @@ class Member:
     restart_at: float = 0.0
     stop_before: float = 0.0
     ever_ready: bool = False
+    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -87,6 +91,11 @@ class Member:
         self.backoff = self.backoff.after_crash(time.time() - self.since)
         self.restart_at = time.monotonic() + self.backoff.delay
         self.state = State.RESTARTING
+
+    @property
+    def needless(self) -> bool:
+        """Whether it has ended because there is nothing for it to do; once it was ready, a good end is a loss too."""
+        return self.optional and not self.ever_ready and self.runner.exit_code == 0
 
     def stop(self, grace: float) -> None:
         """Ask it to end within `grace` seconds."""

@@ -78,6 +78,7 @@ def env(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
     variables = {
         "TRILHO_DATABASE_URL": stack.database_url,
         "TRILHO_BROKER_URL": stack.broker_url,
+        **({"TRILHO_SMTP_URL": stack.smtp_url} if stack.smtp_url else {}),
         "TRILHO_DATA": stack.data,
         "TRILHO_APP": stack.app,
     }

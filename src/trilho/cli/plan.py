@@ -10,6 +10,7 @@ from trilho.cli.options import DEFAULT_DATA
 from trilho.cli.program import MARK, Program, python
 
 WORKER = "worker"
+CONSUMER = "consumer"
 CONCURRENCY = "2"
 LOG_LEVEL = "INFO"
 
@@ -33,10 +34,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Urls:
-    """Where the servers of the stack are."""
+    """Where the servers of the stack are; `smtp` is None where mail cannot be sent."""
 
     database: str
     broker: str
+    smtp: str | None = None
 
 
 def worker_names(count: int) -> list[str]:
@@ -58,7 +60,7 @@ def worker_arguments(app: str, name: str, extra: Collection[str] = ()) -> tuple[
 
 def environment(base: Mapping[str, str], plan: Plan, urls: Urls) -> dict[str, str]:
     """The environment of every process of the stack."""
-    return dict(base) | {
+    own = {
         "TRILHO_APP": plan.app,
         "TRILHO_DATA": str(plan.data),
         "TRILHO_DATABASE_URL": urls.database,
@@ -66,6 +68,8 @@ def environment(base: Mapping[str, str], plan: Plan, urls: Urls) -> dict[str, st
         "PYTHONUNBUFFERED": "1",
         MARK: str(plan.data),
     }
+    mail = {"TRILHO_SMTP_URL": urls.smtp} if urls.smtp else {}
+    return dict(base) | own | mail
 
 
 def migration(plan: Plan, urls: Urls) -> Program:
@@ -73,9 +77,20 @@ def migration(plan: Plan, urls: Urls) -> Program:
     return Program("migrate", "migrate", python("trilho.cli", "migrate", "-A", plan.app), _inherited(plan, urls))
 
 
+def mail(plan: Plan, urls: Urls, port: int) -> Program:
+    """The mail catcher of the stack."""
+    return Program("mail", "mail", python("trilho.cli", "mail", "--port", str(port)), _inherited(plan, urls))
+
+
 def worker(plan: Plan, urls: Urls, name: str) -> Program:
     """One worker of the stack."""
     return Program("worker", name, worker_arguments(plan.app, name), _inherited(plan, urls))
+
+
+def consumer(plan: Plan, urls: Urls) -> Program:
+    """What handles the events of the stack."""
+    arguments = python("trilho.cli", "consumer", "-A", plan.app, "-n", CONSUMER)
+    return Program(CONSUMER, CONSUMER, arguments, _inherited(plan, urls))
 
 
 def api(plan: Plan, urls: Urls) -> Program:

@@ -7,7 +7,9 @@ import sys
 import psycopg
 import typer
 
-from trilho.cli import jobs, observe, services
+from trilho.cli import groups, jobs, observe, services, streams
+from trilho.cli.consumer import consumer
+from trilho.cli.mail import mail
 from trilho.cli.output import fail
 from trilho.cli.up import up
 from trilho.errors import TrilhoError
@@ -23,14 +25,21 @@ cli = typer.Typer(
 cli.command()(up)
 cli.command()(services.api)
 cli.command(context_settings=PASS_ON)(services.worker)
+cli.command()(consumer)
 cli.command()(services.dispatcher)
 cli.command()(services.migrate)
+cli.command()(mail)
 cli.command()(observe.ps)
 cli.command("logs")(observe.show_logs)
 cli.command()(observe.scale)
 cli.command()(observe.env)
 cli.command()(jobs.call)
 cli.add_typer(jobs.group, name="jobs")
+cli.add_typer(streams.topics, name="topics")
+cli.add_typer(streams.events, name="events")
+cli.add_typer(groups.groups, name="groups")
+cli.add_typer(groups.dead_letters, name="dead-letters")
+cli.add_typer(groups.parked, name="parked")
 
 
 class LastWarning(logging.Handler):

@@ -43,6 +43,7 @@ class Stack:
     data: str
     database_url: str
     broker_url: str
+    smtp_url: str | None = None
     api_url: str | None = None
     processes: tuple[ProcessInfo, ...] = ()
 

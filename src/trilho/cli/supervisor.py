@@ -82,7 +82,7 @@ class Supervisor:
             if time.monotonic() >= member.restart_at:
                 self._restart(member)
         elif not member.runner.running:
-            self._crashed(member)
+            self._ended(member)
         elif member.became_ready():
             self._say(f"{member.name} is ready{member.greeting and f': {member.greeting}'}")
 
@@ -117,6 +117,13 @@ class Supervisor:
         member.runner.kill()
         del self.members[member.name]
         self._say(f"{member.name} has stopped")
+
+    def _ended(self, member: Member) -> None:
+        if not member.needless:
+            self._crashed(member)
+            return
+        del self.members[member.name]
+        self._say(f"{member.name} is left out: {''.join(logs.tail(logs.path_of(self._data, member.name), 1))}")
 
     def _crashed(self, member: Member) -> None:
         how = ending(member.runner.exit_code)

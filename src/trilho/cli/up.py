@@ -22,9 +22,9 @@ def up(
     port: PortOption = 8000,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
-    """Start PostgreSQL, Valkey, the API and workers; supervise them; stop them all on Ctrl-C.
+    """Start PostgreSQL, Valkey, a mail catcher, the API, a consumer and workers; supervise them; Ctrl-C stops all.
 
-    TRILHO_DATABASE_URL and TRILHO_BROKER_URL, where set, are used instead of servers of its own.
+    TRILHO_DATABASE_URL, TRILHO_BROKER_URL and TRILHO_SMTP_URL, where set, are used instead of servers of its own.
     """
     try:
         from trilho.cli.launch import Launch  # noqa: PLC0415 - needs an optional extra

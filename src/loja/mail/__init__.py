@@ -1,0 +1,1 @@
+"""Mail: built, sent over SMTP, and looked at where it was caught."""

@@ -1,0 +1,185 @@
+"""`trilho groups | dead-letters | parked …`: how far consumer groups are, and what they could not handle."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from trilho.cli.finder import load_app
+from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
+from trilho.cli.output import fail, print_json, print_table
+from trilho.events.admin import ResetTarget
+
+GroupArgument = Annotated[str, typer.Argument(metavar="GROUP")]
+TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]
+NumbersArgument = Annotated[list[int], typer.Argument(metavar="NUMBER…", help="Numbers of dead letters.")]
+LaneArgument = Annotated[str, typer.Argument(metavar="KEY", help="The key as `parked list` shows it.")]
+
+groups = typer.Typer(no_args_is_help=True, help="Look at consumer groups, and let them read from elsewhere.")
+dead_letters = typer.Typer(no_args_is_help=True, help="Look at events that were given up, replay or discard them.")
+parked = typer.Typer(no_args_is_help=True, help="Look at keys that wait because an event failed; retry or skip it.")
+
+
+@groups.command("list")
+def list_groups(app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """List consumer groups."""
+    found = load_app(app, data).streams.groups()
+    if as_json:
+        print_json([asdict(group) for group in found])
+        return
+    rows = [(g.name, g.members, g.lag, g.parked_keys, g.dead_letters, ", ".join(g.topics)) for g in found]
+    print_table(("group", "members", "lag", "parked keys", "dead letters", "topics"), rows)
+
+
+@groups.command()
+def lag(
+    group: GroupArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
+    """Show how far a group is behind in each partition."""
+    found = load_app(app, data).streams.lag(group)
+    if as_json:
+        print_json([asdict(row) for row in found])
+        return
+    rows = [(r.topic, r.partition, r.offset, r.end, r.lag, r.member) for r in found]
+    print_table(("topic", "partition", "offset", "end", "lag", "member"), rows)
+
+
+@groups.command()
+def members(
+    group: GroupArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
+    """Show the processes that read for a group."""
+    found = load_app(app, data).streams.members(group)
+    if as_json:
+        print_json([asdict(member) for member in found])
+        return
+    print_table(("name", "host", "pid"), [(m.name, m.hostname, m.pid) for m in found])
+
+
+@groups.command()
+def reset(
+    group: GroupArgument,
+    topic: TopicArgument,
+    *,
+    to: Annotated[str, typer.Option("--to", help="earliest, latest, an offset, or a time as 2026-01-31T12:00+00:00.")],
+    partition: Annotated[int | None, typer.Option("--partition", min=0)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be.")] = False,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a group read from another place; refused while it has members."""
+    rows = load_app(app, data).streams.reset(group, topic, _target(to, partition), dry_run)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    print_table(("topic", "partition", "from", "to"), [(r.topic, r.partition, r.before, r.to) for r in rows])
+    if dry_run:
+        typer.echo("nothing was changed")
+
+
+@dead_letters.command("list")
+def list_dead_letters(
+    *,
+    group: Annotated[str | None, typer.Option("--group")] = None,
+    topic: Annotated[str | None, typer.Option("--topic")] = None,
+    settled: Annotated[bool, typer.Option("--settled", help="Replayed and discarded ones, too.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """List events that a group gave up, newest first."""
+    found = load_app(app, data).streams.dead_letters(group, topic, settled=settled, limit=limit)
+    if as_json:
+        print_json([asdict(letter) for letter in found])
+        return
+    rows = [(x.number, x.group, x.topic, x.key, x.attempts, x.settled_as, x.error[:100]) for x in found]
+    print_table(("number", "group", "topic", "key", "attempts", "settled", "error"), rows)
+
+
+@dead_letters.command()
+def show(
+    number: Annotated[int, typer.Argument(metavar="NUMBER")], app: AppOption = None, data: DataOption = DEFAULT_DATA
+) -> None:
+    """Show one dead letter whole, as JSON."""
+    found = load_app(app, data).streams.dead_letter(number)
+    if found is None:
+        fail(f"there is no dead letter {number}")
+    print_json(asdict(found))
+
+
+@dead_letters.command()
+def replay(numbers: NumbersArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
+    """Let the groups handle dead letters again, in their order."""
+    typer.echo(f"{load_app(app, data).streams.replay(numbers)} replayed")
+
+
+@dead_letters.command()
+def discard(numbers: NumbersArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
+    """Settle dead letters without handling them."""
+    typer.echo(f"{load_app(app, data).streams.discard(numbers)} discarded")
+
+
+@parked.command("list")
+def list_parked(
+    *,
+    group: Annotated[str | None, typer.Option("--group")] = None,
+    topic: Annotated[str | None, typer.Option("--topic")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """List keys that wait because an event of theirs failed."""
+    found = load_app(app, data).streams.parked(group, topic, limit)
+    if as_json:
+        print_json([asdict(key) for key in found])
+        return
+    rows = [(k.group, k.topic, k.lane, k.events, k.attempts, k.next_try or "a person decides", k.error) for k in found]
+    print_table(("group", "topic", "key", "events", "attempts", "next try", "error"), rows)
+
+
+@parked.command("retry")
+def retry_parked(
+    group: GroupArgument,
+    topic: TopicArgument,
+    key: LaneArgument,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Try the first event of a key now."""
+    _told(load_app(app, data).streams.retry_parked(group, topic, key), key, "is tried again")
+
+
+@parked.command()
+def skip(
+    group: GroupArgument,
+    topic: TopicArgument,
+    key: LaneArgument,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Make the first event of a key a dead letter; what waits behind it goes on."""
+    _told(load_app(app, data).streams.skip_parked(group, topic, key), key, "goes on behind its first event")
+
+
+def _told(there: bool, key: str, done: str) -> Any:
+    if not there:
+        fail(f"no key {key!r} waits there")
+    typer.echo(f"{key} {done}")
+
+
+def _target(to: str, partition: int | None) -> ResetTarget:
+    if to in ("earliest", "latest"):
+        return ResetTarget("earliest" if to == "earliest" else "latest", partition=partition)
+    if to.isdigit():
+        return ResetTarget("offset", offset=int(to), partition=partition)
+    try:
+        when = datetime.fromisoformat(to)
+    except ValueError:
+        fail(f"--to {to!r} is neither earliest, latest, an offset nor a time")
+    if when.tzinfo is None:
+        fail(f"--to {to!r} has no time zone: write {to}+00:00")
+    return ResetTarget("time", time=when, partition=partition)
