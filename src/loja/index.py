@@ -10,8 +10,33 @@ router = APIRouter(tags=["start"])
 
 _STEPS = (
     ("Process a sales file", 'curl -s -X POST "{base}process-csv?filename=vendas.csv&num_rows=50000"'),
+    ("Upload a sales file of your own", 'curl -s -F "file=@vendas.csv" "{base}uploads"'),
     ("Ask how it goes (with the task_id of the answer)", 'curl -s "{base}tasks/TASK_ID"'),
+    ("Follow it", 'curl -sN "{base}tasks/TASK_ID/stream"'),
     ("Ask the processed files", 'curl -s -X POST "{base}aggregate?region=sudeste&month=2025-01"'),
+    (
+        "Have a report sent by mail, and read it at /mail",
+        'curl -s -X POST "{base}send-report?email=eu@empresa.com&report_type=vendas"',
+    ),
+    (
+        "Store a user, who gets a mail in the same commit",
+        (
+            'curl -s -X POST "{base}users" -H "Content-Type: application/json" '
+            """-d '{{"email": "ana@empresa.com", "name": "Ana"}}'"""
+        ),
+    ),
+    (
+        "Publish a video (`python -m loja.videos.sample out.mp4` makes one)",
+        'curl -s -F "file=@out.mp4" "{base}videos"',
+    ),
+    (
+        "Place an order (card 4000000000000002, SOLD-OUT or country AQ make it fail), and see how it goes",
+        (
+            'curl -s -X POST "{base}orders" -H "Content-Type: application/json" '
+            """-d '{{"user_id": "ana", "items": [{{"sku": "COFFEE", "quantity": 2}}], "card": "4111111111111111", """
+            """"address": {{"street": "Rua Augusta 100", "city": "Sao Paulo", "country": "BR"}}}}'"""
+        ),
+    ),
     ("See workers and queues", 'curl -s "{base}queue/stats"'),
 )
 

@@ -35,7 +35,7 @@ def mount() -> Iterator[Mount]:
 
         def mounted(app: Trilho) -> Client:
             api = FastAPI()
-            install(api, app, max_body=1000, max_body_of={"/large": 5000})
+            install(api, app, max_body=1000, body_limits={"/large": 5000})
 
             @api.post("/echo")
             @api.post("/large")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.http.conftest import Change, Client
+from tests.lab import database as databases
 from trilho import Trilho
 
 
@@ -77,7 +78,28 @@ def test_cancel_of_a_waiting_job_revokes_it(app: Trilho, client: Client) -> None
     assert app.jobs.get(job_id).state == "REVOKED"
 
 
-@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED"])
+def test_a_second_cancel_answers_as_the_first(app: Trilho, client: Client) -> None:
+    """DELETE is idempotent: who lost the answer sends it again, and has what he asked for."""
+    job_id = enqueue(app)
+    first, second = client.delete(f"/tasks/{job_id}"), client.delete(f"/tasks/{job_id}")
+    assert (second.status_code, second.json()) == (200, first.json())
+
+
+@pytest.mark.parametrize("state", ["STARTED", "PROCESSING"])
+def test_cancel_of_a_running_job_is_remembered_for_its_worker(
+    app: Trilho, client: Client, change: Change, database: str, state: str
+) -> None:
+    job_id = enqueue(app)
+    change(job_id, state=state)
+    for _ in range(2):
+        answer = client.delete(f"/tasks/{job_id}")
+        assert (answer.status_code, answer.json()["status"]) == (200, state)
+    with databases.connect(database) as connection:
+        query = "SELECT count(*) FROM trilho.jobs WHERE cancel_requested_at IS NOT NULL"
+        assert connection.execute(query).fetchone() == (1,)
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE"])
 def test_cancel_of_a_finished_job_is_409_and_names_the_state(
     app: Trilho, client: Client, change: Change, state: str
 ) -> None:

@@ -31,6 +31,8 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
 def test_the_routes_document_what_they_answer(document: dict[str, Any]) -> None:
     paths = document["paths"]
     assert set(paths["/tasks/{task_id}"]["get"]["responses"]) == {"200", "404", "422", "500", "503"}
+    assert set(paths["/tasks/{task_id}/stream"]["get"]["responses"]) == {"200", "204", "404", "422", "500", "503"}
+    assert set(paths["/tasks/{task_id}/stream"]["get"]["responses"]["200"]["content"]) == {"text/event-stream"}
     assert set(paths["/tasks/{task_id}"]["delete"]["responses"]) == {"200", "404", "409", "422", "500", "503"}
     assert set(paths["/tasks/{task_id}/retry"]["post"]["responses"]) == {"202", "404", "409", "422", "500", "503"}
     assert set(paths["/queue/stats"]["get"]["responses"]) == {"200", "500", "503"}

@@ -8,6 +8,10 @@ class SalesFileError(Exception):
     """The file cannot be used as it is; the text says why and what is expected."""
 
 
+class UploadGone(SalesFileError):
+    """The file that was uploaded is not where the API has put it."""
+
+
 class EmptyFile(SalesFileError):
     """The file has no text."""
 

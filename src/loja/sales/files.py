@@ -1,4 +1,4 @@
-"""Where sales files lie: what users sent in `uploads/`, what the shop made up in `generated/`."""
+"""Where sales files lie: what users sent in `received/` and, by name, in `uploads/`; the made up in `generated/`."""
 
 import os
 import tempfile
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from loja.sales import generator
+from loja.sales import generator, uploads
 from loja.sales.encoding import Survey, survey
+from loja.sales.errors import UploadGone
 
 MAX_NAME = 60
 MAX_BYTES = 240
@@ -58,26 +59,36 @@ def _is(mark: str, categories: str) -> bool:
 def opened(folder: Path, name: str, num_rows: int, report: Report) -> Iterator[SalesFile]:
     """The uploaded file of this name, or else the generated one, written first unless it has `num_rows` rows."""
     name = check_name(name)
-    file = _uploaded(folder, name) or _generated(folder, name, num_rows) or _written(folder, name, num_rows, report)
+    file = _shown(folder, name) or _generated(folder, name, num_rows) or _written(folder, name, num_rows, report)
     with file.stream:
         yield file
 
 
-def _uploaded(folder: Path, name: str) -> SalesFile | None:
-    return _existing(folder / "uploads", name, "uploaded")
+@contextmanager
+def sent(folder: Path, name: str, job_id: str) -> Iterator[SalesFile]:
+    """What the request for this job has sent, whatever has this name by now; raises UploadGone."""
+    file = _existing(uploads.content(folder, job_id), check_name(name), "uploaded")
+    if file is None:
+        raise UploadGone(f"{name} is not in {uploads.received(folder)}: the API and its workers must share this folder")
+    with file.stream:
+        yield file
+
+
+def _shown(folder: Path, name: str) -> SalesFile | None:
+    return _existing(folder / "uploads" / name, name, "uploaded")
 
 
 def _generated(folder: Path, name: str, num_rows: int) -> SalesFile | None:
-    file = _existing(folder / "generated", name, "generated")
+    file = _existing(folder / "generated" / name, name, "generated")
     if file is None or file.survey.newlines == num_rows + 1:
         return file
     file.stream.close()
     return None
 
 
-def _existing(folder: Path, name: str, origin: str) -> SalesFile | None:
+def _existing(path: Path, name: str, origin: str) -> SalesFile | None:
     try:
-        stream = (folder / name).open("rb")
+        stream = path.open("rb")
     except FileNotFoundError:
         return None
     return SalesFile(name, origin, stream, survey(stream))

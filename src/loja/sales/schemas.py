@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from loja.sales.files import MAX_NAME, NAME_PATTERN, check_name
 from trilho.http import Accepted
@@ -46,6 +46,13 @@ class CsvAccepted(Accepted):
 
     filename: str
     num_rows: int
+
+
+class UploadAccepted(Accepted):
+    """A sales file has arrived and will be processed."""
+
+    filename: str
+    size: int = Field(description="Bytes of the file.")
 
 
 class AggregateAccepted(Accepted):

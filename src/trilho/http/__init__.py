@@ -14,27 +14,35 @@ from trilho.http.limits import MAX_BODY, BodyLimit
 from trilho.http.problems import ProblemResponse, documented
 from trilho.http.schemas import Accepted, Problem, TaskOut
 from trilho.http.stats import stats_router
+from trilho.http.uploads import Upload, form_body, form_limit, receive_upload
 
 __all__ = [
     "Accepted",
     "Problem",
     "ProblemResponse",
     "TaskOut",
+    "Upload",
     "accepted",
     "documented",
+    "form_body",
+    "form_limit",
     "install",
     "jobs_router",
+    "receive_upload",
     "stats_router",
 ]
 
 
 def install(
-    api: FastAPI, app: Trilho, *, max_body: int = MAX_BODY, max_body_of: Mapping[str, int] = MappingProxyType({})
+    api: FastAPI, app: Trilho, *, max_body: int = MAX_BODY, body_limits: Mapping[str, int] = MappingProxyType({})
 ) -> None:
-    """Give this API Trilho's routes, problem documents for all errors, the API key, and a limit of bytes for bodies."""
+    """Give this API Trilho's routes, problem documents for all errors, the API key, and a limit of bytes for bodies.
+
+    `body_limits` are the limits of paths that differ from `max_body`; see `form_limit` for those that take uploads.
+    """
     problems.install(api)
     openapi.install(api, app)
     api.include_router(jobs_router(app))
     api.include_router(stats_router(app))
-    api.add_middleware(BodyLimit, limit=max_body, paths=max_body_of)
+    api.add_middleware(BodyLimit, limit=max_body, paths=body_limits)
     api.add_middleware(ApiKey, app=app)

@@ -1,8 +1,10 @@
 """How large the body of a request may be."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 
+from anyio import move_on_after
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trilho.http.problems import ProblemResponse
 
 MAX_BODY = 1_000_000
+LINGER = 5.0
+"""Seconds for which the rest of a refused body is read."""
 
 
 class BodyLimit:
@@ -30,10 +34,53 @@ class BodyLimit:
             await self._asgi(scope, receive, send)
             return
         limit = self._paths.get(scope["path"], self._limit)
-        if _announced(scope) > limit:
-            await _refusal(limit)(scope, receive, send)
-        else:
-            await self._asgi(scope, _limited(receive, limit), send)
+        body = _Body(receive, limit)
+        asgi = _refusal(limit) if _announced(scope) > limit else self._asgi
+        await asgi(scope, body.receive, _lingering(body, send))
+
+
+class _Body:
+    """What arrives, counted."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._size = 0
+        self._ended = False
+
+    async def receive(self) -> Message:
+        message = await self._next()
+        self._size += len(message.get("body", b""))
+        if self._size > self._limit:
+            raise HTTPException(413, _detail(self._limit), headers={"Connection": "close"})
+        return message
+
+    async def drain(self) -> None:
+        """Read what is left and forget it, for a few seconds at most."""
+        with move_on_after(LINGER):
+            while not self._ended:
+                await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._ended = not message.get("more_body", False)
+        return message
+
+
+def _lingering(body: _Body, send: Send) -> Send:
+    # A connection that is closed while the client still sends is reset, and the client may never read why.
+    refused = False
+
+    async def sent(message: Message) -> None:
+        nonlocal refused
+        refused = refused or message.get("status") == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if refused and message["type"] == "http.response.body" and not message.get("more_body", False):
+            await send({**message, "more_body": True})
+            await body.drain()
+            message = {"type": "http.response.body"}
+        await send(message)
+
+    return sent
 
 
 def _announced(scope: Scope) -> int:
@@ -41,22 +88,8 @@ def _announced(scope: Scope) -> int:
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    size = 0
-
-    async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise HTTPException(413, _detail(limit), headers={"Connection": "close"})
-        return message
-
-    return counted
-
-
 def _refusal(limit: int) -> ProblemResponse:
-    # What is left of the body is not read, so the connection cannot carry another request.
+    # What is left of the body after the lingering is not read: the connection cannot carry another request.
     headers = {"Connection": "close"}
     return ProblemResponse(413, "", "Content Too Large", _detail(limit), headers=headers)
 
