@@ -57,11 +57,11 @@ Db = Annotated[Session, Depends(get_db)]
 
 @api.post("/usuarios", status_code=201)
 def criar_usuario(novo: NovoUsuario, db: Db):
-    usuario = Usuario(email=novo.email)
-    db.add(usuario)
+    user = Usuario(email=novo.email)
+    db.add(user)
     db.commit()
-    tarefa = enviar_email.delay(usuario.email, "Welcome!", "...")
-    return {"id": usuario.id, "task_id": tarefa.id}
+    tarefa = enviar_email.delay(user.email, "Welcome!", "...")
+    return {"id": user.id, "task_id": tarefa.id}
 
 
 @api.post("/videos", status_code=202)

@@ -3,7 +3,10 @@
     trilho up -A celery_app --api api:api
 
 `backend=` is accepted with one warning: results are rows in PostgreSQL. `broker=` is used unless TRILHO_BROKER_URL says
-otherwise, as it does under `trilho up`.
+otherwise, as it does under `trilho up`. So in another shell:
+
+    eval "$(trilho env)"
+    celery -A celery_app flower        # http://localhost:5555
 """
 
 import gzip

@@ -16,11 +16,11 @@ install(api, app)
 @api.post("/usuarios", status_code=201)
 def criar_usuario(novo: NovoUsuario):
     with app.transaction() as tx:  # a session of Trilho's, committed at the end of the block
-        usuario = Usuario(email=novo.email)
-        tx.session.add(usuario)
+        user = Usuario(email=novo.email)
+        tx.session.add(user)
         tx.session.flush()
-        tarefa = enviar_email.delay(usuario.email, "Welcome!", "...")
-        return {"id": usuario.id, "task_id": tarefa.id}
+        tarefa = enviar_email.delay(user.email, "Welcome!", "...")
+        return {"id": user.id, "task_id": tarefa.id}
 
 
 @api.post("/videos", status_code=202)

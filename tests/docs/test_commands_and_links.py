@@ -22,7 +22,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) 
 def typed(page: Path, program: str) -> set[str]:
     """The first words after a program's name at the start of a command in a page's code."""
     code = "\n".join(_CODE.findall(page.read_text()))
-    return set(re.findall(rf"(?m)(?:^|[`;&|(]\s*){program} ([a-z]+)\b", code))
+    return set(re.findall(rf"(?m)(?:^|[`;&|(]\s*){program} ([a-z][a-z-]*)\b", code))
 
 
 @pages

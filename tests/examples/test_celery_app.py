@@ -5,6 +5,7 @@ import json
 import mailbox
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from tests.docs.shell import Shell, running
+from tests.lab.poll import eventually
+from trilho.embedded.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -19,6 +22,27 @@ pytestmark = pytest.mark.timeout(120)
 def wait(shell: Shell, task_id: str) -> Any:
     """The result of a job."""
     return json.loads(shell.run(f"trilho jobs wait {task_id} --timeout 30 --json"))["result"]
+
+
+def flower_shows_a_mail(shell: Shell) -> None:
+    """`celery -A celery_app flower`, as it is pasted but for its port: it shows what ran since it started."""
+    port = free_port()
+    command = f'eval "$(trilho env)"; exec celery -A celery_app flower --port={port} --address=127.0.0.1'
+    environment = shell.environment() | {"FLOWER_UNAUTHENTICATED_API": "1"}
+    process = subprocess.Popen(["bash", "-c", command], cwd=shell.folder, env=environment, stderr=subprocess.DEVNULL)
+
+    def mails() -> list[dict[str, Any]]:
+        httpx.post(f"{shell.url}/usuarios", json={"email": "rui@example.com"})
+        tasks = httpx.get(f"http://127.0.0.1:{port}/api/tasks", params={"state": "SUCCESS"}).json()
+        return [task for task in tasks.values() if task["name"] == "celery_app.enviar_email"]
+
+    try:
+        [mail, *_] = eventually(mails, timeout=40, every=0.5, ignoring=(httpx.TransportError,))
+        assert "Email enviado para rui@example.com" in mail["result"]
+        assert "rui@example.com" in mail["args"]
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.mark.parametrize("api", ["api", "one_commit"])
@@ -41,7 +65,10 @@ def test_a_user_is_saved_and_the_mail_written_and_a_video_is_compressed(folder: 
         shell.run(f"until trilho jobs show {lost['task_id']} | grep -q '^state *RETRY'; do sleep 0.2; done")
         job = httpx.get(f"{shell.url}/tasks/{lost['task_id']}").json()
         assert (job["attempt"], job["max_attempts"]) == (1, 4)
+        assert 50 < (datetime.fromisoformat(job["next_run_at"]) - datetime.now(timezone.utc)).total_seconds() <= 60
         assert "No such file" in job["error"]
+        if api == "api":
+            flower_shows_a_mail(shell)
 
 
 def test_a_given_backend_is_accepted_with_one_warning(folder: Path) -> None:
