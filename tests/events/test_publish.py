@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from tests.events.conftest import Stream
 from trilho.errors import EventSchemaError, PayloadTooLarge
 from trilho.events.envelope import Attributes
 from trilho.events.partition import hash_of, murmur2, shard_of
+from trilho.testing import Harness
 from trilho.trace import Trace
 
 
@@ -107,6 +109,32 @@ def test_event_of_a_rolled_back_savepoint_is_dropped(stream: Stream) -> None:
             raise ZeroDivisionError
         tx.session.connection()
     assert [row[3] for row in rows(stream)] == [b'{"n":1}']
+
+
+def test_event_leaves_with_a_joined_session_or_connection(stream: Stream) -> None:
+    with Session(stream.app.database.engine) as session:
+        stream.app.join(session).publish("t", {"n": 1}, key="k")
+        session.rollback()
+        stream.app.join(session).publish("t", {"n": 2}, key="k")
+        session.commit()
+    with stream.app.database.open_connection() as connection, connection.transaction(force_rollback=True):
+        stream.app.join(connection).publish("t", {"n": 3})
+    with stream.app.database.open_connection() as connection, connection.transaction():
+        stream.app.join(connection).publish("t", {"n": 4})
+    assert [row[3] for row in rows(stream)] == [b'{"n":2}', b'{"n":4}']
+
+
+def test_event_published_by_a_job_names_it_as_its_cause(stream: Stream) -> None:
+    @stream.app.task(name="publishes")
+    def publishes() -> None:
+        stream.app.bus.publish("t", {})
+
+    with Harness(stream.app, stream.url) as trilho:
+        job = publishes.delay()
+        trilho.run_until_idle()
+    [(text,)] = stream.query("SELECT attributes FROM trilho.outbox")
+    attributes = Attributes.loaded(text)
+    assert (attributes.correlation_id, attributes.causation_id) == (job.id, job.id)
 
 
 def test_keys_are_hashed_as_kafka_does() -> None:

@@ -17,6 +17,7 @@ from trilho.jobs.unique import UniqueJob
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
+    from trilho.events.event import Published
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +62,7 @@ class Joined:
     """`app.join(db)`: enqueues with the commit of `db`."""
 
     def __init__(self, app: "Trilho", connection: Any) -> None:
+        self._app = app
         self._tx = JoinedTx(app, connection)
 
     def delay(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Result[R]:
@@ -71,6 +73,11 @@ class Joined:
         """As `task.apply_async`, with the commit of the joined session or connection."""
         with installed(self._tx):
             return task.apply_async(args, kwargs, **options)
+
+    def publish(self, topic: str, data: Any, key: Any = None, **options: Any) -> "Published":
+        """As `app.bus.publish`, with the commit of the joined session or connection."""
+        with installed(self._tx):
+            return self._app.bus.publish(topic, data, key, **options)
 
 
 def session_of(connection: Any) -> Session:

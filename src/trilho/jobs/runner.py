@@ -13,6 +13,7 @@ from celery.app.trace import TraceInfo
 from celery.exceptions import Reject
 from celery.states import IGNORED, REJECTED
 
+from trilho import trace
 from trilho.db.pool import LOST, Connection, brief_transaction
 from trilho.db.transaction import Tx
 from trilho.errors import ClaimLost, Interrupted
@@ -28,6 +29,7 @@ from trilho.jobs.request import request_of
 from trilho.jobs.settlement import conclude, conclude_or_raise, follow_up, is_plain
 from trilho.log import get_logger
 from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
+from trilho.trace import Trace
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -143,7 +145,7 @@ class Runner:
         started = time.monotonic()
         try:
             self.database.faults.hit("body.before")
-            with entered(attempt):
+            with entered(attempt), trace.entered(Trace(job.root_id or job.id, job.id)):
                 traced = task.__trace__(job.id, request["args"], request["kwargs"], request)
             if traced.info is not None and self.body.was_asked(Interrupted):
                 raise Interrupted  # the body made something else of it
