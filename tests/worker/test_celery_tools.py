@@ -174,7 +174,7 @@ def test_pool_grows_and_shrinks_and_loses_nothing(watch: Watch) -> None:
     shrunk = "will shrink" in watch.run(control, "pool_shrink", "1", *here(watch))
     for result in many:
         assert watch.state(result, "SUCCESS").crash_count == 0
-    for left in (3, 2)[shrunk:]:  # one after the other: Celery may choose a process that is on its way out once more
+    for left in (3, 2)[shrunk:]:
         eventually(lambda left=left: len(watch.worker.pool()), lambda count, left=left: count == left + 1)
         assert "will shrink" in watch.run(control, "pool_shrink", "1", *here(watch))
     assert "keeps one process" in watch.run(control, "pool_shrink", "2", *here(watch))
@@ -227,8 +227,7 @@ def test_autoscaled_worker_that_recycles_its_processes_and_purges_at_its_start_l
         assert len(worker.pool()) == 4
         for result in four:
             watch.state(result, "SUCCESS")
-        # A process that is asked to end while it begins may miss it, as in any Celery: then there is one more.
-        eventually(lambda: len(worker.pool()), lambda count: count <= 2, timeout=20)
+        eventually(lambda: len(worker.pool()), lambda count: count == 1, timeout=20)
         last = [watch.send("echo", number, queue="scaled") for number in range(10)]
         for result in last:
             watch.state(result, "SUCCESS")

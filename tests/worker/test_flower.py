@@ -41,7 +41,8 @@ class Flower:
     def shows(self, result: Result[object], state: str) -> Mapping[str, Any]:
         """The task, once it has this state, as the row has."""
         seen = eventually(lambda: self.task(result), lambda task: task.get("state") == state)
-        assert self.watch.job(result).state == state
+        # A process accepts a job, and says so, a moment before it has claimed the row.
+        eventually(lambda: self.watch.job(result).state, lambda found: found == state)
         return seen
 
     def post(self, path: str, **options: Any) -> httpx.Response:

@@ -123,7 +123,7 @@ class Supervisor:
             self._crashed(member)
             return
         del self.members[member.name]
-        self._say(f"{member.name} is left out: {''.join(logs.tail(logs.path_of(self._data, member.name), 1))}")
+        self._say(f"{member.name} is left out: there is nothing for it to do")
 
     def _crashed(self, member: Member) -> None:
         how = ending(member.runner.exit_code)

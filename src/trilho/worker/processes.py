@@ -2,8 +2,9 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
@@ -31,7 +32,9 @@ class Processes:
         signals.worker_process_init.connect(self._on_child)
 
     def begin(self) -> None:
-        """Look for dead processes often."""
+        """Look for dead processes often, and see to it that a pool that shrinks ends processes that can be ended."""
+        pool = self._consumer.pool._pool
+        pool._iterinactive = lambda: endable(pool)
         if self._consumer.hub:
             # The pool hears of a death through a pipe that closes a moment before the process can be reaped; when it
             # loses that race, it looks again only after five seconds.
@@ -73,6 +76,17 @@ class Processes:
     def leave(self) -> None:
         """Dismiss the guardian."""
         self._guardian.dismiss()
+
+
+def endable(pool: Any) -> Iterator[Any]:
+    """The processes that a shrinking pool may end: idle, and neither on their way out nor still starting.
+
+    Celery's pool would count one that has been ended already, and SIGTERM is lost on one without its signal handlers.
+    """
+    for process in list(pool._pool):
+        leaving = getattr(process, "_controlled_termination", False)
+        if not leaving and process not in pool._waiting_to_start and not pool._worker_active(process):
+            yield process
 
 
 def end_group(pid: int | None) -> None:
