@@ -302,7 +302,8 @@ class Trilho(Celery):  # type: ignore[misc]
         migrate(self.database, [self.bus.declare, *self._migrations])
 
     def run_dispatcher(self, stop: threading.Event) -> None:
-        """Run the loops that keep promises until `stop` is set."""
+        """Run the loops that keep promises until `stop` is set; raises ConfigurationError without a database."""
+        self.settings.require_database()
         run_alone(self, stop)
 
     def close(self) -> None:

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilho.cli.plan import Plan, Urls, changes, environment, welcome, worker, worker_arguments, worker_names
+from trilho.cli.plan import (
+    Plan,
+    Urls,
+    changes,
+    consumer,
+    environment,
+    welcome,
+    worker,
+    worker_arguments,
+    worker_names,
+)
 
 PLAN = Plan(app="shop", data=Path("data"))
 URLS = Urls("postgresql://db", "redis://broker")
@@ -31,6 +41,12 @@ def test_a_worker_is_a_plain_celery_worker() -> None:
     _, *arguments = worker_arguments("shop", "worker-2")
     assert arguments[:4] == ["-m", "celery", "-A", "shop"]
     assert " ".join(arguments).endswith("worker -n worker-2@%h -c 2 -l INFO --without-gossip --without-mingle")
+
+
+def test_a_stack_has_one_consumer_of_all_groups() -> None:
+    program = consumer(PLAN, URLS)
+    assert (program.kind, program.name) == ("consumer", "consumer")
+    assert " ".join(program.arguments).endswith("-m trilho.cli consumer -A shop -n consumer")
 
 
 @pytest.mark.parametrize("given", [["-c", "8"], ["-c8"], ["--concurrency", "8"], ["--concurrency=8"]])

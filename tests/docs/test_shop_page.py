@@ -50,3 +50,17 @@ def test_an_upload_is_followed_to_its_end(shell: Shell) -> None:
     assert "event: task\n" in said
     last = json.loads(said.rpartition("data: ")[2].partition("\n")[0])
     assert (last["status"], last["result"]["total"]) == ("SUCCESS", 2007.0)
+
+
+def test_orders_end_and_what_the_shop_does_not_know_is_a_dead_letter(shell: Shell) -> None:
+    for name in ("orders", "undone"):
+        [script] = PAGE.blocks(f"bash run={name}")
+        assert '"order_id":' in shell.run(script)
+    orders = eventually(
+        lambda: httpx.get(f"{shell.url}/orders").json()["items"],
+        lambda items: {item["status"] for item in items} <= {"COMPLETED", "CANCELLED", "RESERVED"},
+        timeout=30,
+    )
+    assert [one["status"] for one in reversed(orders)] == ["COMPLETED", "CANCELLED", "RESERVED"]
+    [script] = PAGE.blocks("bash run=strange")
+    assert "there is no order 'o-1' here" in shell.run(script)

@@ -44,7 +44,7 @@ def test_attempt_of_a_worker_wrongly_taken_for_dead_changes_nothing(lab: Lab, ta
     lab.began("a")
     lab.query("UPDATE trilho.processes SET lease = interval '0.1 s', seen_at = seen_at - interval '1 hour'")
     lab.worker("w2")
-    eventually(lambda: any(sign in slow.log.read_text() for sign in ("claim.lost", "slice.broken")))
+    eventually(lambda: any(sign in slow.log.read_text() for sign in ("claim.lost", "slice.ended")))
     lab.all_succeed(1)
     always(lambda: lab.job(job_id), lambda job: job.state == "SUCCESS" and job.attempt == 2, seconds=1)
     assert str(lab.job(job_id).worker).startswith("w2")

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
 from tests.jobs.rows import new
+from trilho.db.transient import is_transient
 from trilho.jobs.attempt import RunningAttempt
 from trilho.jobs.job import Claimed
-from trilho.jobs.outcome import Death, Finish, Reschedule, crash_pause, crashed, is_nobodys_attempt
+from trilho.jobs.outcome import Death, Finish, Reschedule, crash_pause, crashed
 from trilho.jobs.runner import outcome_of
 from trilho.jobs.store import storable
 
@@ -102,26 +103,26 @@ def error(sqlstate: str | None, kind: type[psycopg.Error] = psycopg.OperationalE
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57P01", "57P02", "57P03", "25P03", None])
-def test_what_lies_in_no_body_is_nobodys_attempt_however_deep_it_is_wrapped(sqlstate: str | None) -> None:
+def test_what_lies_in_no_body_is_transient_however_deep_it_is_wrapped(sqlstate: str | None) -> None:
     cause = error(sqlstate)
-    assert is_nobodys_attempt(cause)
-    assert is_nobodys_attempt(OperationalError("SELECT 1", {}, cause))
+    assert is_transient(cause)
+    assert is_transient(OperationalError("SELECT 1", {}, cause))
     wrapped = RuntimeError("x")
     wrapped.__cause__ = OperationalError("SELECT 1", {}, cause)
-    assert is_nobodys_attempt(wrapped)
+    assert is_transient(wrapped)
 
 
 @pytest.mark.parametrize(
     "other", [ValueError("x"), error("23505", psycopg.IntegrityError), error("22P02", psycopg.DataError)]
 )
 def test_anything_else_is_the_attempt_of_its_body(other: BaseException) -> None:
-    assert not is_nobodys_attempt(other)
+    assert not is_transient(other)
 
 
 def test_circle_of_causes_ends() -> None:
     first, second = ValueError(1), ValueError(2)
     first.__cause__, second.__cause__ = second, first
-    assert not is_nobodys_attempt(first)
+    assert not is_transient(first)
 
 
 @given(st.text(st.characters(), max_size=50))

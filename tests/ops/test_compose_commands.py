@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -66,15 +67,16 @@ def answer(local: Local, path: str, method: str = "GET") -> Any:
 def test_services_work_together_and_the_pasted_commands_need_no_key(local: Local) -> None:
     assert run(local, "migrate", local.command(SERVICES["migrate"])) == 0
     with ExitStack() as stack:
-        for name in ("mail", "api", "worker", "worker-2"):
+        for name in ("mail", "api", "worker", "worker-2", "consumer"):
             started(local, name, stack)
         stack.callback(processes.end, str(local.data))
         health = [part.replace("8000", str(local.port)) for part in SERVICES["api"]["healthcheck"]["test"][1:]]
         eventually(lambda: run(local, "api", health) == 0, timeout=30, every=0.5)
         greeting = [part.replace("1025", str(local.mail_port)) for part in SERVICES["mail"]["healthcheck"]["test"][1:]]
         eventually(lambda: run(local, "mail", greeting) == 0, timeout=30, every=0.5)
-        probe = SERVICES["worker"]["healthcheck"]["test"][1:]
-        eventually(lambda: run(local, "worker", probe) == 0, timeout=30, every=0.5)
+        for name in ("worker", "consumer"):
+            probe = SERVICES[name]["healthcheck"]["test"][1:]
+            eventually(partial(run, local, name, probe), lambda code: code == 0, timeout=30, every=0.5)
         eventually(lambda: len(answer(local, "/queue/stats")["workers"]), lambda count: count == 2, timeout=30)
 
         before = time.monotonic()

@@ -26,7 +26,7 @@ def test_file_follows_the_specification() -> None:
 
 
 def test_services_are_those_of_the_documentation() -> None:
-    assert {"postgres", "valkey", "mail", "api", "worker", "worker-2"} <= SERVICES.keys()
+    assert {"postgres", "valkey", "mail", "api", "worker", "worker-2", "consumer"} <= SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -35,7 +35,7 @@ def test_no_container_has_a_fixed_name_so_that_every_service_scales(name: str) -
     assert "hostname" not in SERVICES[name]
 
 
-@pytest.mark.parametrize("name", [*SERVERS, "mail", "api", "worker", "worker-2"])
+@pytest.mark.parametrize("name", [*SERVERS, "mail", "api", "worker", "worker-2", "consumer"])
 def test_every_long_running_service_has_a_health_check_and_comes_back(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
@@ -56,7 +56,7 @@ def test_nobody_outside_reaches_the_mail_catcher() -> None:
     assert "mail:1025" in SERVICES["worker"]["environment"]["TRILHO_SMTP_URL"]
 
 
-@pytest.mark.parametrize("name", ["worker", "worker-2"])
+@pytest.mark.parametrize("name", ["worker", "worker-2", "consumer"])
 def test_workers_publish_no_port_so_that_they_scale(name: str) -> None:
     assert "ports" not in SERVICES[name]
 
@@ -70,7 +70,7 @@ def test_every_named_volume_is_declared() -> None:
     assert used == COMPOSE["volumes"].keys()
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "worker-2"])
+@pytest.mark.parametrize("name", ["api", "worker", "worker-2", "consumer"])
 def test_services_wait_for_servers_and_migration(name: str) -> None:
     needs = {needed: condition["condition"] for needed, condition in SERVICES[name]["depends_on"].items()}
     assert needs == {

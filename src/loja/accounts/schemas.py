@@ -12,7 +12,7 @@ from loja.mail.address import EmailAddress
 MAX_NAME = 100
 # Control characters and line ends could forge headers of a mail; marks that turn the writing direction could make
 # one name look like another.
-NAME_PATTERN = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069]*$"
+NAME_PATTERN = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]*$"
 
 
 def check_name(name: str) -> str:

@@ -28,7 +28,7 @@ def take(folder: Path, upload: Upload) -> tuple[str, str]:
         upload.path.unlink(missing_ok=True)
     # When this raises, the commit may have happened all the same: its content stays until `sweep` can ask.
     process_csv.apply_async((name,), {"upload": job_id}, task_id=job_id)
-    with suppress(psycopg.Error):  # the job does it otherwise
+    with suppress(psycopg.Error, OSError):  # the job is there; it does this otherwise
         uploads.publish(folder, name, job_id, app.jobs.get(job_id).created_at)
     return job_id, name
 

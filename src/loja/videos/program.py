@@ -17,7 +17,19 @@ _MAX_REASON = 200
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 """What ffmpeg gets of our environment; a decoder that a file takes over must not find passwords there."""
 
-_NOT_THE_FILE = ("No space left on device", "Cannot allocate memory", "Disk quota exceeded", "Too many open files")
+_NOT_THE_FILE = (
+    "No space left on device",
+    "Cannot allocate memory",
+    "Disk quota exceeded",
+    "Too many open files",
+    "Error opening output",
+    "Error writing",
+    "Input/output error",
+    "Read-only file system",
+    "Permission denied",
+)
+_ENDED_BY_SIGNAL = 255
+"""What ffmpeg exits with when SIGTERM or SIGINT, which it handles, ended it."""
 _PREFIX = re.compile(r"^\[[^\]]*\] ")
 
 
@@ -82,6 +94,8 @@ def complaint(code: int, said: Sequence[str]) -> Exception:
     text = "\n".join(said)
     if code < 0:
         return EncoderBroke(f"ffmpeg was ended by signal {-code}")
+    if code == _ENDED_BY_SIGNAL:
+        return EncoderBroke("ffmpeg was told to end")
     if broken := next((known for known in _NOT_THE_FILE if known in text), None):
         return EncoderBroke(f"ffmpeg could not go on: {broken}")
     if "Format not on whitelist" in text:

@@ -37,10 +37,10 @@ def sweep(shelf: Shelf, job_of: JobOf, now: datetime) -> None:
         job = job_of(leftover.video)
         if is_needed(leftover, job, now):
             continue
-        _remove(leftover.path)
         if not leftover.work and job is not None and job.state != "SUCCESS":
             _remove(shelf.video(leftover.video))
             _remove(shelf.thumbnail(leftover.video))
+        _remove(leftover.path)  # last: it is what leads to the others
 
 
 def is_needed(leftover: Leftover, job: Job | None, now: datetime) -> bool:

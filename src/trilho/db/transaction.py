@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -77,6 +78,7 @@ class Tx(BaseTx):
         self._application_name = application_name
         self.after: list[Callable[[], None]] = []
         self._session: Session | None = None
+        self._driver: Connection | None = None
         self._immediate = False
 
     @property
@@ -88,7 +90,9 @@ class Tx(BaseTx):
             follow(self._session, self.pending)
             if self._application_name is not None:
                 name = self._application_name.replace("'", "")
-                self._session.connection().exec_driver_sql(f"SET LOCAL application_name = '{name}'")
+                connection = self._session.connection()
+                self._driver = driver_connection(connection)
+                connection.exec_driver_sql(f"SET LOCAL application_name = '{name}'")
         return self._session
 
     @property
@@ -103,6 +107,13 @@ class Tx(BaseTx):
             self.pending.write_alone(executor(self.raw), sink, row)
         else:
             super().add(sink, row)
+
+    def was_harmed(self) -> bool:
+        """Whether this transaction could not be begun, failed, or lost its connection: not some other one."""
+        if self._session is None:
+            return False
+        driver = self._driver
+        return driver is None or driver.closed or driver.info.transaction_status is TransactionStatus.INERROR
 
     @property
     def raw(self) -> Connection:

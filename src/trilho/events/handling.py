@@ -21,12 +21,13 @@ from trilho.trace import Trace
 
 
 class HandlerFailed(Exception):
-    """The handler raised, or the event could not be decoded, at an index of its batch."""
+    """The handler raised, or the event could not be decoded, at an index of its batch if anybody can tell."""
 
-    def __init__(self, index: int, error: BaseException) -> None:
+    def __init__(self, index: int | None, error: BaseException, tx: Tx | None) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
         self.index = index
         self.error = error
+        self.transient = is_transient(error, tx is not None and tx.was_harmed())
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Handling:
         except ClaimLost:
             raise
         except HandlerFailed as failed:
-            return Failure(failed.index, failed.error, is_transient(failed.error))
+            return Failure(failed.index, failed.error, failed.transient)
         except Exception as error:  # the commit failed, for a reason in some event of the batch or in none
             return Failure(None, error, is_transient(error))
         return None
@@ -95,7 +96,7 @@ class Handling:
             try:
                 self._invoke(self.subscription.reading(event, attempt), event, tx)
             except Exception as error:
-                raise HandlerFailed(index, error) from error
+                raise HandlerFailed(index, error, tx) from error
 
     def _call_with_list(self, events: Sequence[tuple[int, StoredEvent]], tx: Tx | None, attempt: int) -> None:
         arguments = []
@@ -103,8 +104,11 @@ class Handling:
             try:
                 arguments.append(self.subscription.reading(event, attempt))
             except Exception as error:
-                raise HandlerFailed(index, error) from error
-        self._invoke(arguments, events[0][1], tx)
+                raise HandlerFailed(index, error, tx) from error
+        try:
+            self._invoke(arguments, events[0][1], tx)
+        except Exception as error:
+            raise HandlerFailed(None, error, tx) from error
 
     def _invoke(self, argument: Any, event: StoredEvent, tx: Tx | None) -> None:
         subscription = self.subscription

@@ -58,8 +58,10 @@ class LaneWorker:
         now = time.monotonic()
         if now < self.parked_at:
             return False
+        self.parked_at = now + LOOK_AT_PARKED  # what follows may raise, and must not keep the lane from its work
         more = self.parking.retry_one(self.position.generation)
-        self.parked_at = 0.0 if more else now + LOOK_AT_PARKED
+        if more:
+            self.parked_at = 0.0
         return more
 
     def _work(self) -> bool:
@@ -79,6 +81,8 @@ class LaneWorker:
         if following.step == "go on":
             self._advance(events[-1].offset + 1)
         elif following.step == "wait":
+            assert failure is not None
+            log.warning("batch.interrupted", **self.lane.values(), error=repr(failure.error), retry_in=following.pause)
             self._pause(following.pause)
         elif following.step == "park":
             assert failure is not None

@@ -68,7 +68,7 @@ class Parking:
         except ClaimLost:
             raise
         except Exception as error:
-            if is_transient(error) or due is None:
+            if due is None or (error.transient if isinstance(error, HandlerFailed) else is_transient(error)):
                 raise
             failed = error.error if isinstance(error, HandlerFailed) else error
         finally:

@@ -7,12 +7,10 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
-from psycopg import Error
-
 from trilho.app import Trilho
 from trilho.db.pool import Connection
 from trilho.db.wakeups import Bell
-from trilho.errors import TrilhoError, UnknownJob
+from trilho.errors import UnknownJob
 from trilho.http.leaving import Leaving
 from trilho.http.schemas import TaskOut
 from trilho.jobs.job import Job
@@ -175,7 +173,7 @@ class Hub:
         seen = {job_id: watched.seen for job_id, watched in self._watched.items()}
         try:
             found = await asyncio.to_thread(self._app.database.run, _changes, seen)
-        except (Error, TrilhoError) as error:
+        except Exception as error:  # whatever it is: this task must not end under those who watch
             if not self._away:
                 log.warning("watch.failed", error=str(error), kind=type(error).__name__)
             self._away = True

@@ -73,6 +73,13 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
         with attempt.dispatch():
             super().mark_as_failure(task_id, exc, traceback, **kwargs)
 
+    def mark_as_retry(self, task_id: str, exc: BaseException, traceback: Any = None, **kwargs: Any) -> None:
+        """The body asked for another attempt because of `exc`, whose text says more than its arguments."""
+        attempt = _attempt_of(task_id)
+        if attempt is not None:
+            attempt.outcome = Finish(task_id, attempt.token, RETRY, error=error_text(exc))
+        super().mark_as_retry(task_id, exc, traceback, **kwargs)
+
     def _fail_chain(self, chain: Any, *args: Any, **kwargs: Any) -> None:
         """Every single task behind a step that did not succeed, also those of its groups and chords."""
         steps = [step for data in chain or () for step in steps_of(maybe_signature(data, app=self.app))]

@@ -3,6 +3,7 @@
 import ctypes
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -29,6 +30,7 @@ class Body:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = False
+        self.begun: float | None = None
         self._thread = 0
         self._asked: type[BaseException] | None = None
         self._drive: Drive | None = None
@@ -48,11 +50,12 @@ class Body:
     def _enter(self) -> None:
         with self._lock:
             self._running, self._thread, self._asked = True, threading.get_ident(), None
+            self.begun = time.monotonic()
 
     def leave(self) -> None:
         """From here on nothing is raised any more; what was asked for and has not been raised is forgotten."""
         with self._lock:
-            self._running = False
+            self._running, self.begun = False, None
             if self._asked is not None:
                 _raise_in(self._thread, None)
 

@@ -53,7 +53,8 @@ UPDATE trilho.jobs SET
     state        = 'STARTED',
     attempt      = attempt + CASE WHEN state = 'STARTED' OR expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
     claim_token  = %(token)s, worker = %(worker)s, worker_name = %(worker_name)s,
-    started_at   = clock_timestamp(), progress = NULL, custom_state = NULL
+    started_at   = CASE WHEN expires_at <= clock_timestamp() THEN started_at ELSE clock_timestamp() END,
+    progress     = NULL, custom_state = NULL, error = NULL, traceback = NULL
 WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(%(ids)s AS json)))) AND NOT held
   AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() OR state = 'STARTED' AND claim_token = %(token)s)
   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
@@ -64,16 +65,14 @@ RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attem
 
 -- name: seize
 -- PENDING | RETRY -> STARTED for whoever ends a waiting job in the same transaction (a cancel), whether due or not.
-UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s, worker = %(token)s,
-    started_at = clock_timestamp()
+UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s, worker = %(token)s
 WHERE id = %(id)s AND state IN ('PENDING', 'RETRY')
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending;
 
 -- name: seize_expired
 -- As seize, for jobs whose time to live is over. One that is being claimed is left to its worker, which sees it, too.
-UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s, worker = %(token)s,
-    started_at = clock_timestamp()
+UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s, worker = %(token)s
 WHERE id = ANY(ARRAY(
     SELECT id FROM trilho.jobs
     WHERE state IN ('PENDING', 'RETRY') AND expires_at IS NOT NULL AND expires_at <= clock_timestamp()
@@ -175,13 +174,15 @@ RETURNING id;
 
 -- name: run_again
 -- FAILURE | REVOKED -> PENDING with a fresh budget of retries and crashes; a process that turns out to have survived
--- takes nothing back from it any more.
+-- takes nothing back from it any more. A link or a chord's body that ended before its turn has no arguments yet, and no
+-- headers: it gets them from the step before it, which has to run again.
 WITH again AS (
     UPDATE trilho.jobs SET
-        state = 'PENDING', retries = 0, crash_count = 0, run_at = clock_timestamp(), sent_at = NULL, sends = 0, finished_at = NULL,
+        state = 'PENDING', retries = 0, crash_count = 0, run_at = clock_timestamp(), sent_at = NULL, sends = 0,
+        finished_at = NULL,
         expires_at = NULL, result = NULL, error = NULL, traceback = NULL, progress = NULL, children = NULL,
         cancel_requested_at = NULL, claim_token = NULL, worker = NULL
-    WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown'
+    WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown' AND headers <> '{}'
     RETURNING id, canvas),
 certain AS (
     UPDATE trilho.job_attempts a SET presumed = false FROM again WHERE a.job_id = again.id AND a.presumed)
@@ -275,8 +276,9 @@ FROM (SELECT id FROM trilho.jobs
 WHERE j.id = open.id;
 
 -- name: attempts
+-- A job that ended before its first attempt has a row with the number 0, which says that it ended for itself.
 SELECT number, outcome AS state, error, traceback, worker_name AS worker, started_at, finished_at
-FROM trilho.job_attempts WHERE job_id = %(id)s ORDER BY number;
+FROM trilho.job_attempts WHERE job_id = %(id)s AND number > 0 ORDER BY number;
 
 -- name: lock_running
 -- The running jobs of these processes, locked in order; rows that somebody else settles just now are left to them.

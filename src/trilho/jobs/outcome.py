@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import psycopg
-
 from trilho.jobs.job import FAILURE, PENDING, RETRY, Claimed, NewJob
 
 
@@ -119,20 +117,3 @@ def interrupted(job_id: str, token: UUID, reason: str) -> Reschedule:
 def crash_pause(count: int) -> float:
     """Seconds to wait after the n-th crash: none after the first, then doubling up to a minute."""
     return 0.0 if count <= 1 else min(60.0, 2.0 ** (count - 2))
-
-
-_NOBODYS = ("40001", "40P01", "57P01", "57P02", "57P03", "25P03")  # serialization, deadlock, server going away
-
-
-def is_nobodys_attempt(error: BaseException) -> bool:
-    """Whether a transaction failed for a reason that lies in no body: serialization, deadlock, lost connection."""
-    cause: BaseException | None = error
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        if isinstance(cause, psycopg.Error) and (
-            cause.sqlstate in _NOBODYS or (cause.sqlstate is None and isinstance(cause, psycopg.OperationalError))
-        ):
-            return True
-        cause = getattr(cause, "orig", None) or cause.__cause__ or cause.__context__
-    return False

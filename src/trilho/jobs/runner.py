@@ -16,6 +16,7 @@ from celery.states import IGNORED, REJECTED
 from trilho import trace
 from trilho.db.pool import LOST, Connection, brief_transaction
 from trilho.db.transaction import Tx
+from trilho.db.transient import is_transient
 from trilho.errors import ClaimLost, Interrupted
 from trilho.jobs import store
 from trilho.jobs.aftermath import settle_cancelled
@@ -23,7 +24,7 @@ from trilho.jobs.attempt import RunningAttempt, entered
 from trilho.jobs.body import Body
 from trilho.jobs.consequences import fail, stop_here, with_consequences
 from trilho.jobs.job import FAILURE, RETRY, REVOKED, SUCCESS, Claimed
-from trilho.jobs.outcome import Finish, Outcome, is_nobodys_attempt, rejected, released, replaced, retried
+from trilho.jobs.outcome import Finish, Outcome, rejected, released, replaced, retried
 from trilho.jobs.progress import ProgressWriter
 from trilho.jobs.request import request_of
 from trilho.jobs.settlement import conclude, conclude_or_raise, follow_up, is_plain
@@ -61,6 +62,9 @@ class Ran:
     priority: int = 0
     first_sent_at: float | None = None  # set if the job was sent once only: what its message tells about the queue
 
+
+MOST_UNCOUNTED = 8
+"""Attempts that a lost connection may end for nothing, where it is not seen to be that of the body's transaction."""
 
 SliceReport = dict[str, Ran]
 T = TypeVar("T")
@@ -121,7 +125,10 @@ class Runner:
             ended.append(attempt)
         faults.hit("finish.before")
         self._write([attempt for attempt in ended if not attempt.committed])
-        self._look_after_fenced([attempt for attempt in ended if attempt.fenced])
+        for attempt in ended:
+            if attempt.fenced:
+                self._look_after_fenced(attempt)
+                report[attempt.job.id] = replace(report[attempt.job.id], state="FENCED")
         faults.hit("finish.after")
         self.shared.mark(order.slot, IDLE)
         return report
@@ -190,7 +197,10 @@ class Runner:
         """Whether the body's own transaction failed for a reason that lies in no body."""
         raised = getattr(info, "retval", None)
         raised = getattr(raised, "exc", raised)
-        return attempt.tx is not None and isinstance(raised, BaseException) and is_nobodys_attempt(raised)
+        if attempt.tx is None or not isinstance(raised, BaseException):
+            return False
+        uncounted = attempt.job.attempt - attempt.job.retries
+        return is_transient(raised, attempt.tx.was_harmed() or uncounted <= MOST_UNCOUNTED)
 
     def _release_interrupted(self, attempt: RunningAttempt) -> None:
         attempt.forget_what_follows()
@@ -208,7 +218,7 @@ class Runner:
         job_id, token = attempt.job.id, attempt.token
         if isinstance(cause, ClaimLost):
             attempt.outcome, attempt.fenced = None, True
-        elif is_nobodys_attempt(cause):
+        elif is_transient(cause):
             if self._committed_after_all(attempt):
                 return
             attempt.outcome = released(job_id, token, f"nobody's attempt: {cause}", delay=0.05)
@@ -248,14 +258,13 @@ class Runner:
         for attempt in lost:
             attempt.fenced = attempt.job.id not in mine
 
-    def _look_after_fenced(self, attempts: Sequence[RunningAttempt]) -> None:
+    def _look_after_fenced(self, attempt: RunningAttempt) -> None:
         """An end that did not count: somebody cancelled the job in time, or has taken it over."""
-        for attempt in attempts:
-            job_id, token = attempt.job.id, attempt.token
-            if self._insist(lambda connection: settle_cancelled(self.app, connection, job_id, token)):  # noqa: B023
-                log.info("job.cancelled", job=job_id, task=attempt.job.task)
-            else:
-                log.warning("claim.lost", job=job_id, task=attempt.job.task)
+        job_id, token = attempt.job.id, attempt.token
+        if self._insist(lambda connection: settle_cancelled(self.app, connection, job_id, token)):
+            log.info("job.cancelled", job=job_id, task=attempt.job.task)
+        else:
+            log.warning("claim.lost", job=job_id, task=attempt.job.task)
 
     def _insist(self, verb: Callable[[Connection], T]) -> T:
         """Run a verb that may be repeated until PostgreSQL is back; give up when the lease is over."""

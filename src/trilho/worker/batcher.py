@@ -209,7 +209,8 @@ class Batcher:
             self.consumer.bodies.bury(under_way)
         order = under_way.order
         verdict = self._verdict(under_way, error)
-        log.warning("slice.broken", jobs=list(order.ids), error=repr(error), because=under_way.ending)
+        tell = log.warning if under_way.ending is None else log.info
+        tell("slice.ended", jobs=list(order.ids), because=under_way.ending or repr(error))
         for request in under_way.requests.values():
             state.task_ready(request)
         self.unsettled.add(order.token)

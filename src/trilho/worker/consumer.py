@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = get_logger("trilho.worker")
 
 BROKER_PAUSE = 0.5
-AFTER_EXIT = 2.0
+AFTER_EXIT = 5.0
 """Seconds before others may begin what this process has given back with its last breath."""
 
 
@@ -141,6 +141,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
 
     def settle_abandoned(self) -> None:
         """Give back everything, a moment before this process ends itself under bodies that go on."""
+        self.batcher.closed = True
         for under_way in list(self.batcher.slices.values()):
             verdict, order = verdict_on(under_way, under_way.ending or SHUTDOWN, AFTER_EXIT), under_way.order
             self.clerk.submit(self.batcher.settle, order.ids, order.token, verdict)

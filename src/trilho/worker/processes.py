@@ -57,6 +57,9 @@ class Processes:
 
     def end(self, under_way: Slice) -> None:
         """End the process that runs a slice."""
+        for process in list(self._consumer.pool._pool._pool):
+            if process.pid == under_way.pid:
+                process._controlled_termination = True  # or billiard takes its end for an error
         end_group(under_way.pid)
 
     def bury(self, under_way: Slice) -> None:

@@ -42,24 +42,25 @@ class Running:
 
     under_way: Slice
     runner: Runner
-    begun: float
     asked_at: float | None = None
 
     def wanted(self, now: float) -> type[BaseException] | None:
         """What is to be raised in its body now, if anything."""
-        slice_ = self.under_way
-        if slice_.ending is None and slice_.hard is not None and now >= self.begun + slice_.hard:
-            slice_.ending = TIME_LIMIT
+        slice_, begun = self.under_way, self.runner.body.begun
         if slice_.ending is not None:
             return Interrupted
-        soft = slice_.soft is not None and now >= self.begun + slice_.soft
-        return SoftTimeLimitExceeded if soft else None
+        if begun is None:  # claiming, or writing the end: that is not the body's time
+            return None
+        if slice_.hard is not None and now >= begun + slice_.hard:
+            return Interrupted
+        return SoftTimeLimitExceeded if slice_.soft is not None and now >= begun + slice_.soft else None
 
     def interrupt(self) -> None:
         """Raise what is wanted; a body that has not begun yet is asked at the next look."""
         now = time.monotonic()
         error = self.wanted(now)
         if error is not None and self.runner.interrupt(self.under_way.order.token, error) and error is Interrupted:
+            self.under_way.ending = self.under_way.ending or TIME_LIMIT
             self.asked_at = self.asked_at or now
 
 
@@ -89,7 +90,7 @@ class Threads:
         self._consumer.pool.apply_async(self._work, (under_way,), callback=_nothing)
 
     def _work(self, under_way: Slice) -> None:
-        running = Running(under_way, self._runner(), time.monotonic())
+        running = Running(under_way, self._runner())
         self._running[under_way.order.token] = running
         told: Callable[[], None]
         try:

@@ -1,0 +1,1 @@
+"""What the services of an order share: the events on their topics, and the catalogue."""

@@ -1,0 +1,1 @@
+"""The order service: takes orders, and learns from the others' events how they go."""

@@ -1,0 +1,1 @@
+"""The payment service: charges cards, and gives money back."""

@@ -1,0 +1,1 @@
+"""The shipping service: finds a carrier for what is paid and put aside."""

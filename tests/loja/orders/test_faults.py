@@ -1,0 +1,43 @@
+"""Consumers are killed in the middle of many orders: all end, and everything adds up."""
+
+import random
+
+import pytest
+
+from tests.lab.poll import eventually
+from tests.loja.orders.street import DECLINED, ENDS, Json, opened, order
+from tests.loja.shop import Shop
+
+ORDERS = 200
+
+
+def body(number: int, choose: random.Random) -> Json:
+    """Of each six orders one fails at each stage."""
+    skus = choose.sample(["COFFEE", "MUG", "NOTEBOOK", "T-SHIRT"], 2)
+    items = [(sku, choose.randint(1, 3)) for sku in skus]
+    failing = {0: {"card": DECLINED}, 1: {"country": "AQ"}}.get(number % 6, {})
+    return order(*items, *([("SOLD-OUT", 1)] if number % 6 == 2 else []), **failing)
+
+
+@pytest.mark.timeout(280)
+def test_consumers_killed_in_the_middle_of_200_orders_lose_and_double_nothing(idle_shop: Shop) -> None:
+    choose = random.Random(5)
+    with opened(idle_shop) as street:
+        street.start("dispatcher")
+        for number in range(ORDERS):
+            street.place(body(number, choose), "stream" if number % 7 == 0 else "choreography")
+        street.start("first", "consume.before_commit=kill@150")
+        street.start("second")
+        eventually(lambda: street.ended("first"), timeout=90)
+        street.start("third", "consume.after_commit=kill@100")
+        street.kill("second")
+        eventually(lambda: street.ended("third"), timeout=90)
+        street.start("fourth")
+        eventually(street.settled, timeout=90, every=0.5)
+        orders = street.all("/orders")
+        assert len(orders) == ORDERS
+        streamed = [one for one in orders if one["mode"] == "stream"]
+        assert {one["status"] for one in orders if one["mode"] != "stream"} == ENDS
+        assert {one["status"] for one in streamed} == {"RESERVED", "CANCELLED"}
+        street.check_that_all_adds_up()
+        assert idle_shop.query("SELECT count(*) FROM trilho.dead_letters") == [(0,)]
