@@ -7,6 +7,9 @@ WORKERS ?= 2
 SECONDS ?= 600
 ARGS    ?=
 
+# Tests mostly wait for servers, so there is room for one process more than cores.
+PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
+
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
@@ -31,7 +34,7 @@ up: $(READY) ## Start the shop with all it needs. PORT=8000 DATA=.trilho WORKERS
 	@$(BIN)/trilho up -A loja.app --api loja.web:api --port $(PORT) --data $(DATA) --workers $(WORKERS)
 
 test: $(READY) ## Run all tests on real servers. ARGS="-k word" narrows them down.
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup $(ARGS)
 
 check: $(READY) ## Lint, format, types, import contract, documentation.
 	@$(BIN)/ruff check .

@@ -150,5 +150,5 @@ class Consumer:
             log.warning("postgresql.away", error=str(error).strip())
         if not ended:
             left = [worker.lane for worker in self.workers.values() if worker.running]
-            log.warning("handlers.ended", lanes=[f"{lane.group} {lane.topic} {lane.partition}" for lane in left])
-            os._exit(1)  # their transactions are rolled back, their events are handled by the next owner
+            # Their threads end with the process, their transactions are rolled back; the next owner handles the events.
+            log.warning("handlers.left", lanes=[f"{lane.group} {lane.topic} {lane.partition}" for lane in left])
