@@ -20,6 +20,7 @@ SERVICES = ["loja.orders.handlers", "loja.payments.handlers", "loja.inventory.ha
 app = Trilho("loja", include=[*JOBS, *SERVICES])
 # Declared, so that a worker without -Q takes both; `-Q video` on a machine of its own keeps encoding off the others.
 app.conf.task_queues = [Queue(name, Exchange(name), name) for name in ("celery", VIDEO_QUEUE)]
+app.conf.task_routes = {"loja.videos.tasks.process_video": {"queue": VIDEO_QUEUE}}
 app.conf.worker_send_task_events = True  # Flower sees jobs from the first on, not from when it has asked for events
 app.on_migrate(tables.create)
 app.on_migrate(accounts.create)

@@ -11,7 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from loja.app import VIDEO_QUEUE, app
+from loja.app import app
 from loja.settings import ShopSettings
 from loja.videos import catalogue
 from loja.videos.encoder import Encoder
@@ -29,7 +29,6 @@ _GRACE = 10.0
 @app.task(
     bind=True,
     transactional=True,
-    queue=VIDEO_QUEUE,
     max_retries=3,
     soft_time_limit=_LIMIT,
     time_limit=_LIMIT + _GRACE,
