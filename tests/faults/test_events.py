@@ -18,6 +18,8 @@ from tests.lab.servers import ROOT
 from trilho import Trilho
 from trilho.embedded import leash
 
+RELAY = ("relay.before_commit", "relay.after_commit")
+CONSUME = ("consume.before_commit", "consume.after_commit")
 KEYS = 5
 PATIENCE = 45.0
 
@@ -110,7 +112,7 @@ def streams(database: str, tmp_path: Path) -> Iterator[Streams]:
         yield streams
 
 
-@pytest.mark.parametrize("point", ["relay.before_commit", "relay.after_commit"])
+@pytest.mark.parametrize("point", RELAY)
 def test_relay_killed_at_a_fault_point_loses_and_doubles_nothing(streams: Streams, point: str) -> None:
     streams.start("c1")
     streams.start("dispatcher", f"{point}=kill@3")
@@ -121,7 +123,7 @@ def test_relay_killed_at_a_fault_point_loses_and_doubles_nothing(streams: Stream
     streams.all_counted_once(300)
 
 
-@pytest.mark.parametrize("point", ["consume.before_commit", "consume.after_commit"])
+@pytest.mark.parametrize("point", CONSUME)
 def test_consumer_killed_at_a_fault_point_loses_and_doubles_nothing(streams: Streams, point: str) -> None:
     streams.start("dispatcher")
     streams.start("c1", f"{point}=kill@4")
@@ -132,7 +134,7 @@ def test_consumer_killed_at_a_fault_point_loses_and_doubles_nothing(streams: Str
     streams.all_counted_once(300)
 
 
-@pytest.mark.parametrize("point", ["consume.before_commit", "consume.after_commit"])
+@pytest.mark.parametrize("point", CONSUME)
 def test_consumer_that_stands_still_is_replaced_and_its_late_commit_counts_not(streams: Streams, point: str) -> None:
     streams.start("dispatcher")
     streams.start("c1", f"{point}=stop@4")
@@ -149,7 +151,7 @@ def test_consumer_that_stands_still_is_replaced_and_its_late_commit_counts_not(s
     streams.all_counted_once(300)
 
 
-@pytest.mark.parametrize("point", ["relay.before_commit", "relay.after_commit"])
+@pytest.mark.parametrize("point", RELAY)
 def test_relay_that_stands_still_is_replaced(streams: Streams, point: str) -> None:
     streams.start("c1")
     streams.start("dispatcher", f"{point}=stop@3")

@@ -10,6 +10,7 @@ import pytest
 from celery import Celery, chain
 
 import trilho
+from tests.faults import test_events
 from tests.lab import processes
 from tests.lab.lab import Lab
 from tests.lab.ledger import EXACT, account
@@ -22,7 +23,8 @@ POINT = re.compile(r"""\bhit\(\s*"([a-z_.]+)"\s*\)""")
 POINTS = sorted({point for file in SOURCE.rglob("*.py") for point in POINT.findall(file.read_text())})
 IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.")]
 ADOPTING = [point for point in POINTS if point.startswith("adopt.")]
-IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING]
+OF_EVENTS = [point for point in POINTS if point.startswith(("relay.", "consume."))]
+IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING + OF_EVENTS]
 
 
 def produce(lab: Lab, key: str, fault: str) -> int:
@@ -60,6 +62,10 @@ def test_worker_killed_at(lab: Lab, point: str) -> None:
     eventually(lambda: account(keys, lab.effects()).lost, lambda lost: not lost, timeout=30)
     assert account(keys, lab.effects()) == EXACT
     eventually(lambda: set(lab.states()), lambda states: states == {"SUCCESS"})
+
+
+def test_points_of_events_are_those_of_their_own_tests() -> None:
+    assert sorted(OF_EVENTS) == sorted([*test_events.RELAY, *test_events.CONSUME])
 
 
 @pytest.mark.parametrize("point", ADOPTING)

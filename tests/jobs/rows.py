@@ -14,8 +14,12 @@ from trilho.jobs.store import SQL, Claimant, rows_json
 TASK = "work"
 
 
+HEADERS = '{"properties": {}}'
+"""Whatever had its turn has these; a held row does not."""
+
+
 def new(job_id: str = "one", **fields: Any) -> NewJob:
-    return NewJob(**{"id": job_id, "task": TASK, "queue": "celery", **fields})
+    return NewJob(**{"id": job_id, "task": TASK, "queue": "celery", "headers": HEADERS, **fields})
 
 
 def enqueue(connection: Connection, *jobs: NewJob) -> set[str]:

@@ -189,3 +189,20 @@ def test_wait_returns_the_job_whatever_became_of_it(app: Trilho, work: Work, tri
     result = work.delay(1)
     trilho.run_until_idle()
     assert app.jobs.wait(result.id, timeout=1).state == "FAILURE"
+
+
+def test_link_that_ended_before_its_turn_is_not_run_without_its_arguments(app: Trilho, trilho: Harness) -> None:
+    @app.task(name="first")
+    def first() -> int:
+        return 1
+
+    @app.task(name="second")
+    def second(number: int = 99) -> int:
+        return number
+
+    last = (first.s() | second.s()).apply_async()
+    app.jobs.cancel(last.id)
+    with pytest.raises(JobStateError):
+        app.jobs.retry(last.id)
+    trilho.run_until_idle()
+    assert app.jobs.get(last.id).state == "REVOKED"

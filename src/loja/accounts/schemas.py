@@ -12,12 +12,17 @@ from loja.mail.address import EmailAddress
 MAX_NAME = 100
 # Control characters and line ends could forge headers of a mail; marks that turn the writing direction could make
 # one name look like another.
-NAME_PATTERN = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]*$"
+NAME_PATTERN = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069]*$"
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether it holds halves of surrogate pairs, which JSON lets through and no database keeps."""
+    return any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
 def check_name(name: str) -> str:
     """The name with single spaces; raises ValueError for what is no name."""
-    if not re.fullmatch(NAME_PATTERN, name) or "\n" in name:
+    if not re.fullmatch(NAME_PATTERN, name) or "\n" in name or has_surrogates(name):
         raise ValueError("must be one line without control characters")
     if len(name) > MAX_NAME:
         raise ValueError(f"must not be longer than {MAX_NAME} characters, and has {len(name):,}")

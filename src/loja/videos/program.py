@@ -22,7 +22,6 @@ _NOT_THE_FILE = (
     "Cannot allocate memory",
     "Disk quota exceeded",
     "Too many open files",
-    "Error opening output",
     "Error writing",
     "Input/output error",
     "Read-only file system",

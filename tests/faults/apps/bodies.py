@@ -87,7 +87,9 @@ def stuck(self: Bound, key: str, seconds: float) -> None:
     write(self, key, "began")
     if len(ledger().entries(key, "began")) == 1:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})  # it would get the main thread out of the call
-        ctypes.CDLL(None).sleep(round(seconds))
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:  # SIGTERM, which has a handler, gets it out once
+            ctypes.CDLL(None).sleep(round(left) or 1)
     write(self, key, "done")
 
 
