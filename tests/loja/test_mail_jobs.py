@@ -85,7 +85,8 @@ def test_a_mail_that_was_not_taken_is_sent_again_later(shop: Shop, server: MailS
     server.behave(mood)
     task_id = report_to(shop, f"{mood}@example.com")
     task = waiting_after(shop, task_id)
-    assert (task["status"], task["attempt"], task["max_attempts"]) == ("RETRY", 1, 9)
+    assert (task["status"], task["max_attempts"]) == ("RETRY", 9)
+    assert task["attempt"] >= 1  # the first pause may be next to nothing
     assert "TemporaryFailure" in task["error"]
     server.behave()
     hurry(shop, task_id)
