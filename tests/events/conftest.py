@@ -45,7 +45,7 @@ class Stream:
         stop = threading.Event()
         consumer = Consumer(
             self.app.database,
-            list(self.app.bus.subscriptions),
+            self.app.bus.subscriptions.of(),
             self.app.coroutines,
             ConsumerOptions("test", **({"grace": 5.0} | options)),
         )

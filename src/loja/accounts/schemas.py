@@ -8,16 +8,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from loja.accounts.users import User
 from loja.mail.address import EmailAddress
+from loja.text import has_surrogates
 
 MAX_NAME = 100
 # Control characters and line ends could forge headers of a mail; marks that turn the writing direction could make
 # one name look like another.
 NAME_PATTERN = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069]*$"
-
-
-def has_surrogates(text: str) -> bool:
-    """Whether it holds halves of surrogate pairs, which JSON lets through and no database keeps."""
-    return any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
 def check_name(name: str) -> str:

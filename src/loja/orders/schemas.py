@@ -12,6 +12,7 @@ from loja.contracts.catalogue import CATALOGUE
 from loja.contracts.stream import Mode
 from loja.orders.order import Happened, Order
 from loja.orders.status import Status
+from loja.text import has_surrogates
 
 MAX_ITEMS = 20
 MAX_QUANTITY = 1_000
@@ -44,8 +45,7 @@ def check_line(text: str) -> str:
     """The text itself; raises ValueError if it is not one line."""
     if not 1 <= len(text) <= MAX_LINE:
         raise ValueError(f"must have 1 to {MAX_LINE} characters, and has {len(text):,}")
-    surrogates = any("\ud800" <= mark <= "\udfff" for mark in text)  # JSON lets halves of pairs through
-    if not re.fullmatch(_LINE, text) or "\n" in text or surrogates:
+    if not re.fullmatch(_LINE, text) or "\n" in text or has_surrogates(text):
         raise ValueError("must be one line without control characters")
     return text
 

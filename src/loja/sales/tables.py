@@ -15,8 +15,8 @@ from sqlalchemy import (
     Text,
     func,
 )
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable, ExecutableDDLElement
+
+from loja import ddl
 
 metadata = MetaData(schema="loja")
 
@@ -48,10 +48,4 @@ sales_totals = Table(
 
 def create(connection: psycopg.Connection) -> None:
     """Create what is missing."""
-    statements: list[ExecutableDDLElement] = [CreateSchema("loja", if_not_exists=True)]
-    for table in metadata.sorted_tables:
-        statements.append(CreateTable(table, if_not_exists=True))
-        statements += [CreateIndex(index, if_not_exists=True) for index in table.indexes]
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for statement in statements:
-        connection.execute(str(statement.compile(dialect=dialect)).encode())
+    ddl.create(connection, metadata)

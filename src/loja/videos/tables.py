@@ -2,8 +2,8 @@
 
 import psycopg
 from sqlalchemy import BigInteger, Column, DateTime, Float, Integer, MetaData, Table, Text, Uuid, func
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateSchema, CreateTable
+
+from loja import ddl
 
 metadata = MetaData(schema="loja")
 
@@ -24,6 +24,4 @@ videos = Table(
 
 def create(connection: psycopg.Connection) -> None:
     """Create what is missing."""
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for statement in (CreateSchema("loja", if_not_exists=True), CreateTable(videos, if_not_exists=True)):
-        connection.execute(str(statement.compile(dialect=dialect)).encode())
+    ddl.create(connection, metadata)

@@ -8,7 +8,7 @@ import typer
 
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
-from trilho.cli.output import fail, print_json, print_table
+from trilho.cli.output import fail, print_items, print_json
 from trilho.events.admin import ResetTarget
 
 GroupArgument = Annotated[str, typer.Argument(metavar="GROUP")]
@@ -25,11 +25,12 @@ parked = typer.Typer(no_args_is_help=True, help="Look at keys that wait because 
 def list_groups(app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
     """List consumer groups."""
     found = load_app(app, data).streams.groups()
-    if as_json:
-        print_json([asdict(group) for group in found])
-        return
-    rows = [(g.name, g.members, g.lag, g.parked_keys, g.dead_letters, ", ".join(g.topics)) for g in found]
-    print_table(("group", "members", "lag", "parked keys", "dead letters", "topics"), rows)
+    print_items(
+        found,
+        ("group", "members", "lag", "parked keys", "dead letters", "topics"),
+        lambda g: (g.name, g.members, g.lag, g.parked_keys, g.dead_letters, ", ".join(g.topics)),
+        as_json=as_json,
+    )
 
 
 @groups.command()
@@ -38,11 +39,12 @@ def lag(
 ) -> None:
     """Show how far a group is behind in each partition."""
     found = load_app(app, data).streams.lag(group)
-    if as_json:
-        print_json([asdict(row) for row in found])
-        return
-    rows = [(r.topic, r.partition, r.offset, r.end, r.lag, r.member) for r in found]
-    print_table(("topic", "partition", "offset", "end", "lag", "member"), rows)
+    print_items(
+        found,
+        ("topic", "partition", "offset", "end", "lag", "member"),
+        lambda r: (r.topic, r.partition, r.offset, r.end, r.lag, r.member),
+        as_json=as_json,
+    )
 
 
 @groups.command()
@@ -51,10 +53,7 @@ def members(
 ) -> None:
     """Show the processes that read for a group."""
     found = load_app(app, data).streams.members(group)
-    if as_json:
-        print_json([asdict(member) for member in found])
-        return
-    print_table(("name", "host", "pid"), [(m.name, m.hostname, m.pid) for m in found])
+    print_items(found, ("name", "host", "pid"), lambda m: (m.name, m.hostname, m.pid), as_json=as_json)
 
 
 @groups.command()
@@ -70,12 +69,11 @@ def reset(
     as_json: JsonOption = False,
 ) -> None:
     """Let a group read from another place; refused while it has members."""
-    rows = load_app(app, data).streams.reset(group, topic, _target(to, partition), dry_run)
-    if as_json:
-        print_json([asdict(row) for row in rows])
-        return
-    print_table(("topic", "partition", "from", "to"), [(r.topic, r.partition, r.before, r.to) for r in rows])
-    if dry_run:
+    found = load_app(app, data).streams.reset(group, topic, _target(to, partition), dry_run)
+    print_items(
+        found, ("topic", "partition", "from", "to"), lambda r: (r.topic, r.partition, r.before, r.to), as_json=as_json
+    )
+    if dry_run and not as_json:
         typer.echo("nothing was changed")
 
 
@@ -92,11 +90,12 @@ def list_dead_letters(
 ) -> None:
     """List events that a group gave up, newest first."""
     found = load_app(app, data).streams.dead_letters(group, topic, settled=settled, limit=limit)
-    if as_json:
-        print_json([asdict(letter) for letter in found])
-        return
-    rows = [(x.number, x.group, x.topic, x.key, x.attempts, x.settled_as, x.error[:100]) for x in found]
-    print_table(("number", "group", "topic", "key", "attempts", "settled", "error"), rows)
+    print_items(
+        found,
+        ("number", "group", "topic", "key", "attempts", "settled", "error"),
+        lambda x: (x.number, x.group, x.topic, x.key, x.attempts, x.settled_as, x.error[:100]),
+        as_json=as_json,
+    )
 
 
 @dead_letters.command()
@@ -134,11 +133,12 @@ def list_parked(
 ) -> None:
     """List keys that wait because an event of theirs failed."""
     found = load_app(app, data).streams.parked(group, topic, limit)
-    if as_json:
-        print_json([asdict(key) for key in found])
-        return
-    rows = [(k.group, k.topic, k.lane, k.events, k.attempts, k.next_try or "a person decides", k.error) for k in found]
-    print_table(("group", "topic", "key", "events", "attempts", "next try", "error"), rows)
+    print_items(
+        found,
+        ("group", "topic", "key", "events", "attempts", "next try", "error"),
+        lambda k: (k.group, k.topic, k.lane, k.events, k.attempts, k.next_try or "a person decides", k.error),
+        as_json=as_json,
+    )
 
 
 @parked.command("retry")

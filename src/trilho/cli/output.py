@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+T = TypeVar("T")
 PIPE_WIDTH = 10_000
 
 
@@ -26,6 +28,16 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*["" if cell is None else str(cell) for cell in row])
     console.print(table)
+
+
+def print_items(
+    items: Sequence[T], headers: Sequence[str], cells: Callable[[T], Sequence[Any]], *, as_json: bool
+) -> None:
+    """Print dataclasses whole as JSON, or some cells of each as a table."""
+    if as_json:
+        print_json([asdict(item) for item in items])  # type: ignore[call-overload]
+    else:
+        print_table(headers, map(cells, items))
 
 
 def fail(message: object) -> NoReturn:

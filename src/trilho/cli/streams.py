@@ -8,7 +8,7 @@ import typer
 
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
-from trilho.cli.output import fail, print_json, print_table
+from trilho.cli.output import fail, print_items, print_json, print_table
 
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]
 
@@ -20,11 +20,12 @@ events = typer.Typer(no_args_is_help=True, help="Look at events, and publish the
 def list_topics(app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
     """List topics."""
     found = load_app(app, data).streams.topics()
-    if as_json:
-        print_json([asdict(topic) for topic in found])
-        return
-    rows = [(t.name, t.partitions, t.events, _retention(t.retention_seconds)) for t in found]
-    print_table(("topic", "partitions", "events", "kept for"), rows)
+    print_items(
+        found,
+        ("topic", "partitions", "events", "kept for"),
+        lambda t: (t.name, t.partitions, t.events, _retention(t.retention_seconds)),
+        as_json=as_json,
+    )
 
 
 @topics.command()
@@ -68,11 +69,12 @@ def tail(
 ) -> None:
     """Show the newest events of a topic, newest first."""
     found = load_app(app, data).streams.tail(topic, limit, partition)
-    if as_json:
-        print_json([asdict(event) for event in found])
-        return
-    rows = [(e.partition, e.offset, f"{e.time:%Y-%m-%d %H:%M:%S}", e.type, e.key, _short(e.data)) for e in found]
-    print_table(("partition", "offset", "time", "type", "key", "data"), rows)
+    print_items(
+        found,
+        ("partition", "offset", "time", "type", "key", "data"),
+        lambda e: (e.partition, e.offset, f"{e.time:%Y-%m-%d %H:%M:%S}", e.type, e.key, _short(e.data)),
+        as_json=as_json,
+    )
 
 
 @events.command()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from trilho.db.pool import LOST, Connection
@@ -22,7 +22,7 @@ from trilho.events.relay import Relay
 from trilho.events.retention import expire
 from trilho.jobs import stats
 from trilho.log import get_logger
-from trilho.processes.lease import Lease
+from trilho.processes.lease import Identity, Lease
 from trilho.processes.shared import SharedState
 from trilho.processes.store import ProcessInfo, Pulse, forget, take_duty
 
@@ -33,12 +33,6 @@ log = get_logger("trilho.dispatcher")
 
 DUTY_LEASE = 5.0
 AWAY = 0.5  # seconds between two attempts to reach PostgreSQL
-
-
-class Identity(Protocol):
-    """The process that the dispatcher lives in."""
-
-    incarnation: UUID
 
 
 @dataclass

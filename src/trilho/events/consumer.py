@@ -4,7 +4,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -14,7 +13,7 @@ from trilho.events.lane import LaneWorker
 from trilho.events.log import Log
 from trilho.events.postgres import PostgresLog
 from trilho.events.store import Lane, Position
-from trilho.events.subscription import Subscription
+from trilho.events.subscription import ByTopic
 from trilho.events.threads import RunsCoroutines, Threads
 from trilho.log import get_logger
 from trilho.processes.lease import Lease
@@ -24,6 +23,7 @@ from trilho.processes.store import ProcessInfo, Pulse
 log = get_logger("trilho.consumer")
 
 REFRESH = 1.0
+SHORTEST = 0.02
 LEASE = 6.0
 """Seconds; a killed member's partitions move within this and a refresh."""
 
@@ -42,7 +42,7 @@ class Consumer:
     """Handles the events of some subscriptions until it is told to stop."""
 
     database: Database
-    subscriptions: Sequence[tuple[str, str, Subscription]]
+    subscriptions: ByTopic
     coroutines: RunsCoroutines
     options: ConsumerOptions
     workers: dict[Lane, LaneWorker] = field(default_factory=dict)
@@ -81,8 +81,8 @@ class Consumer:
         try:
             while not stop.is_set():
                 self._refresh()
-                busy = self._submit(looking)
-                looking = self.log.wait(0.02 if busy else self.database.settings.tick) or None
+                self._submit(looking)
+                looking = self.log.wait(self._pause()) or None
         finally:
             self._end()
 
@@ -103,7 +103,7 @@ class Consumer:
         self._let_go(change.leaving)
 
     def _worker(self, lane: Lane, position: Position) -> LaneWorker:
-        subscription = next(s for g, t, s in self.subscriptions if (g, t) == (lane.group, lane.topic))
+        subscription = self.subscriptions[lane.group, lane.topic]
         log.info("lane.taken", group=lane.group, topic=lane.topic, partition=lane.partition, offset=position.offset)
         return LaneWorker(self.log, lane, Handling(self.database, subscription, lane, self.coroutines.run), position)
 
@@ -115,8 +115,8 @@ class Consumer:
 
     # ---- working
 
-    def _submit(self, looking: set[str] | None) -> bool:
-        """Begin a step of each lane that may have something; whether any is under way."""
+    def _submit(self, looking: set[str] | None) -> None:
+        """Begin a step of each lane that may have something."""
         now = time.monotonic()
         for worker in self.workers.values():
             wanted = looking is None or worker.lane.topic in looking
@@ -124,7 +124,12 @@ class Consumer:
                 worker.running = True
                 self._submit_step(worker)
         self.pulse.running = sum(worker.running for worker in self.workers.values())
-        return any(worker.not_before > now for worker in self.workers.values())
+
+    def _pause(self) -> float:
+        """Until the next look: as long as a tick, and no longer than the first lane that waits."""
+        now, tick = time.monotonic(), self.database.settings.tick
+        waits = [worker.not_before - now for worker in self.workers.values() if worker.not_before > now]
+        return max(SHORTEST, min([tick, *waits]))
 
     def _submit_step(self, worker: LaneWorker) -> None:
         self.threads.submit(lambda: self._step(worker))

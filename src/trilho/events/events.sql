@@ -138,9 +138,6 @@ WHERE application_name = ANY(%(names)s) AND pid <> pg_backend_pid();
 SELECT topic, partition, "offset", id, key, type, time, attributes, data, content_type FROM trilho.log
 WHERE topic = %(topic)s AND partition = %(partition)s AND "offset" >= %(offset)s ORDER BY "offset" LIMIT %(limit)s;
 
--- name: first_offset
-SELECT first_offset FROM trilho.log_partitions WHERE topic = %(topic)s AND partition = %(partition)s;
-
 -- name: swap
 -- Last statement of a handler's transaction: the offset moves with the effects, once, and only for its owner.
 UPDATE trilho.offsets SET next_offset = %(to)s, moved_at = clock_timestamp()

@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from trilho import trace
 from trilho.db.pool import Connection, Database
+from trilho.db.text import escaped
 from trilho.db.transaction import Tx, installed
 from trilho.db.transient import is_transient
 from trilho.errors import ClaimLost
@@ -28,6 +30,15 @@ class HandlerFailed(Exception):
         self.index = index
         self.error = error
         self.transient = is_transient(error, tx is not None and tx.was_harmed())
+
+
+@contextmanager
+def blamed_on(index: int | None, tx: Tx | None) -> Iterator[None]:
+    """What is raised in the block is the fault of one event, or of nobody knows which."""
+    try:
+        yield
+    except Exception as error:
+        raise HandlerFailed(index, error, tx) from error
 
 
 @dataclass(frozen=True)
@@ -93,22 +104,16 @@ class Handling:
             self._call_with_list(events, tx, attempt)
             return
         for index, event in events:
-            try:
+            with blamed_on(index, tx):
                 self._invoke(self.subscription.reading(event, attempt), event, tx)
-            except Exception as error:
-                raise HandlerFailed(index, error, tx) from error
 
     def _call_with_list(self, events: Sequence[tuple[int, StoredEvent]], tx: Tx | None, attempt: int) -> None:
         arguments = []
         for index, event in events:
-            try:
+            with blamed_on(index, tx):
                 arguments.append(self.subscription.reading(event, attempt))
-            except Exception as error:
-                raise HandlerFailed(index, error, tx) from error
-        try:
+        with blamed_on(None, tx):
             self._invoke(arguments, events[0][1], tx)
-        except Exception as error:
-            raise HandlerFailed(None, error, tx) from error
 
     def _invoke(self, argument: Any, event: StoredEvent, tx: Tx | None) -> None:
         subscription = self.subscription
@@ -140,7 +145,7 @@ def lane_of(event: StoredEvent) -> str:
     """The key by which events wait for each other; an event without one waits alone."""
     if event.key is None:
         return f"offset:{event.partition}:{event.offset}"
-    return "key:" + event.key.decode(errors="backslashreplace").replace("\x00", "\\x00")
+    return "key:" + escaped(event.key.decode(errors="backslashreplace"))
 
 
 def parked_row(event: StoredEvent) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilho.db.pool import Connection, brief_transaction
+from trilho.db.text import escaped
 from trilho.db.transaction import Tx
 from trilho.db.transient import is_transient
 from trilho.errors import ClaimLost
@@ -98,9 +99,8 @@ class Parking:
 
 
 def told_of(error: BaseException) -> str:
-    """An exception as people read it; PostgreSQL keeps no NUL and no half of a surrogate pair."""
-    text = f"{type(error).__name__}: {error}"[:10_000]
-    return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+    """An exception as people read it."""
+    return escaped(f"{type(error).__name__}: {error}"[:10_000])
 
 
 def _named(parking: Parking, event: StoredEvent) -> dict[str, Any]:

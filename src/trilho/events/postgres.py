@@ -14,7 +14,7 @@ from trilho.events.handling import backend_name
 from trilho.events.log import Change
 from trilho.events.relay import arrival
 from trilho.events.store import Lane, Position
-from trilho.events.subscription import Subscription
+from trilho.events.subscription import ByTopic
 from trilho.log import get_logger
 
 log = get_logger("trilho.consumer")
@@ -25,7 +25,7 @@ class PostgresLog:
     """Reads `trilho.log`; `me` gives the incarnation, which changes when a lease was lost."""
 
     database: Database
-    subscriptions: Sequence[tuple[str, str, Subscription]]
+    subscriptions: ByTopic
     me: Callable[[], UUID]
     _owned: dict[Lane, UUID] = field(default_factory=dict)
     _entered: UUID | None = None
@@ -33,7 +33,7 @@ class PostgresLog:
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        keys = {arrival(topic) for _, topic, _ in self.subscriptions}
+        keys = {arrival(topic) for _, topic in self.subscriptions}
         self._stack.enter_context(Listener(self.database).watching(keys, self._bell))
 
     def refresh(self) -> Change:
@@ -46,8 +46,8 @@ class PostgresLog:
         leaving: set[Lane] = set(lost)
         with self.database.connection() as connection:
             self._enter(connection, me)
-            identities = store.topic_identities(connection, {topic for _, topic, _ in self.subscriptions})
-            for group in {group for group, _, _ in self.subscriptions}:
+            identities = store.topic_identities(connection, {topic for _, topic in self.subscriptions})
+            for group in {group for group, _ in self.subscriptions}:
                 mine = self._deal(connection, group, identities, me)
                 leaving |= {lane for lane in self._owned if lane.group == group and lane not in mine}
                 taken |= self._take(connection, group, mine, me)
@@ -55,12 +55,12 @@ class PostgresLog:
 
     def _enter(self, connection: Connection, me: UUID) -> None:
         if self._entered != me:
-            store.enter_groups(connection, sorted({group for group, _, _ in self.subscriptions}), me)
+            store.enter_groups(connection, sorted({group for group, _ in self.subscriptions}), me)
             self._entered = me
 
     def _deal(self, connection: Connection, group: str, identities: dict[str, tuple[str, int]], me: UUID) -> set[Lane]:
         topics = [
-            (topic, identities[topic][1]) for g, topic, _ in self.subscriptions if g == group and topic in identities
+            (topic, identities[topic][1]) for g, topic in self.subscriptions if g == group and topic in identities
         ]
         share = dealt(store.members(connection, group), topics, me)
         return {
@@ -75,8 +75,8 @@ class PostgresLog:
         for topic in sorted({lane.topic for lane in wanted}):
             lanes = {lane.partition: lane for lane in wanted if lane.topic == topic}
             any_lane = next(iter(lanes.values()))
-            subscription = next(s for g, t, s in self.subscriptions if (g, t) == (group, topic))
-            store.begin_group(connection, any_lane, max(lanes) + 1, subscription.start == "latest")
+            latest = self.subscriptions[group, topic].start == "latest"
+            store.begin_group(connection, any_lane, max(lanes) + 1, latest)
             for partition, position in store.take_partitions(connection, any_lane, sorted(lanes), me).items():
                 lane = lanes[partition]
                 store.end_backends(connection, [backend_name(lane, position.generation - 1)])
@@ -97,10 +97,6 @@ class PostgresLog:
     def position(self, lane: Lane) -> Position | None:
         """Where PostgreSQL has the lane; None if it is not ours any more."""
         return self.database.run(store.position, lane, self.me())
-
-    def beginning(self, lane: Lane) -> int:
-        """The oldest offset that is still there."""
-        return self.database.run(store.first_offset, lane)
 
     def wait(self, seconds: float) -> set[str]:
         """Wait until topics may have something new."""

@@ -5,8 +5,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-from uuid import UUID
 
 from trilho.db.pool import LOST, Connection, Database, brief_transaction
 from trilho.db.wakeups import Listener
@@ -14,6 +12,7 @@ from trilho.events import store
 from trilho.events.nudge import OUTBOX
 from trilho.events.store import Moved
 from trilho.log import get_logger
+from trilho.processes.lease import Identity
 
 log = get_logger("trilho.relay")
 
@@ -23,12 +22,6 @@ SETTLED = 5.0
 """Seconds after which a position that did not commit is looked for in the full scans only."""
 FULL_SCAN = 2.0
 AWAY = 0.5
-
-
-class Identity(Protocol):
-    """The process that the relay lives in."""
-
-    incarnation: UUID
 
 
 def arrival(topic: str) -> str:

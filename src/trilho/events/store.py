@@ -165,12 +165,6 @@ def fetch(connection: Connection, lane: Lane, offset: int, limit: int) -> list[S
         return cursor.execute(SQL["fetch"], lane.values() | {"offset": offset, "limit": limit}).fetchall()
 
 
-def first_offset(connection: Connection, lane: Lane) -> int:
-    """Where the log of this partition begins."""
-    row = connection.execute(SQL["first_offset"], lane.values()).fetchone()
-    return 0 if row is None else int(row[0])
-
-
 def swap(connection: Connection, lane: Lane, now: Position, to: int) -> bool:
     """Move the offset, if the lane is still ours and where we think it is."""
     values = lane.values() | {"from": now.offset, "to": to, "generation": now.generation}

@@ -1,9 +1,9 @@
 """Subscriptions: a handler, the topics of which it handles events, and how what fails is treated."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 from trilho.db.transaction import Tx
 from trilho.errors import ConfigurationError, NoHandlers
@@ -48,6 +48,10 @@ class Subscription:
         return cls(handler, reading=Reading.of(hints.get(first)), tx_name=tx_name, **options)
 
 
+ByTopic: TypeAlias = Mapping[tuple[str, str], Subscription]
+"""Subscriptions by group and topic."""
+
+
 @dataclass
 class Subscriptions:
     """All handlers of one application."""
@@ -64,14 +68,11 @@ class Subscriptions:
                     "give the second one a group of its own"
                 )
 
-    def __iter__(self) -> Iterator[tuple[str, str, Subscription]]:
-        return iter((group, topic, subscription) for (group, topic), subscription in self._by_lane.items())
-
-    def of(self, groups: Collection[str] = ()) -> list[tuple[str, str, Subscription]]:
-        """Group, topic and subscription of these groups, or of all; raises ConfigurationError, NoHandlers."""
+    def of(self, groups: Collection[str] = ()) -> ByTopic:
+        """The subscriptions of these groups, or of all; raises ConfigurationError, NoHandlers."""
         known = {group for group, _ in self._by_lane}
         if unknown := sorted(set(groups) - known):
             raise ConfigurationError(f"no handler for group {', '.join(map(repr, unknown))}; there are {sorted(known)}")
         if not known:
             raise NoHandlers
-        return [lane for lane in self if not groups or lane[0] in groups]
+        return {key: subscription for key, subscription in self._by_lane.items() if not groups or key[0] in groups}

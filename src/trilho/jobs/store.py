@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from trilho.db.pool import Connection
 from trilho.db.sql import beside
+from trilho.db.text import escaped
 from trilho.jobs.codec import shortened
 from trilho.jobs.job import Attempt, Claimed, Job, JobFilter, JobPage
 from trilho.jobs.outcome import Finish, Outcome, Reschedule
@@ -101,7 +102,7 @@ def storable(outcome: Ended) -> Ended:
 def _clean(text: str | None) -> str | None:
     if text is None:
         return None
-    return shortened(text).replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+    return escaped(shortened(text))
 
 
 _REPLACED = ("task", "queue", "priority", "args", "kwargs", "canvas", "headers", "retries", "expires_at")

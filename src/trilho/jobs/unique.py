@@ -11,6 +11,7 @@ from kombu.utils import json as kombu_json
 
 from trilho.db.pool import Connection
 from trilho.db.sql import beside
+from trilho.db.text import escaped
 from trilho.errors import DuplicateJob
 from trilho.jobs import codec
 from trilho.jobs.job import NewJob
@@ -108,7 +109,7 @@ def _canonical(value: Any) -> str:
 
 def storable(text: str) -> str:
     """A text of at most 255 characters, that can be stored and is another one for another text."""
-    text = text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+    text = escaped(text)
     if len(text) <= MAX_KEY:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -8,6 +8,7 @@ earlier.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import UUID
 
 import psycopg
@@ -23,6 +24,12 @@ log = get_logger("trilho.lease")
 
 RENEWALS_PER_LEASE = 4
 MARGIN = 0.2
+
+
+class Identity(Protocol):
+    """A process under its present incarnation."""
+
+    incarnation: UUID
 
 
 @dataclass
