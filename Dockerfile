@@ -9,7 +9,7 @@ COPY requirements.lock pyproject.toml LICENSE README.md ./
 # The lock is used as constraints: it also pins what only developers need, which has no place in the image.
 RUN pip install -c requirements.lock hatchling
 COPY src/trilho src/trilho
-RUN pip install -c requirements.lock --no-build-isolation ".[http,mail]" email-validator imageio-ffmpeg python-multipart
+RUN pip install -c requirements.lock --no-build-isolation ".[http,mail,kafka,flower]" email-validator imageio-ffmpeg python-multipart
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home trilho && install -d -o trilho -g trilho /data

@@ -4,6 +4,8 @@ PYTHON  ?= python3
 PORT    ?= 8000
 DATA    ?= .trilho
 WORKERS ?= 2
+KAFKA   ?=
+KAFKA_PORT ?= 9092
 SECONDS ?= 600
 ARGS    ?=
 
@@ -30,8 +32,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-up: $(READY) ## Start the shop with all it needs. PORT=8000 DATA=.trilho WORKERS=2
-	@$(BIN)/trilho up -A loja.app --api loja.web:api --port $(PORT) --data $(DATA) --workers $(WORKERS)
+up: $(READY) ## Start the shop with all it needs. PORT=8000 DATA=.trilho WORKERS=2, or KAFKA=1 (KAFKA_PORT=9092) too.
+	@$(BIN)/trilho up -A loja.app --api loja.web:api --port $(PORT) --data $(DATA) --workers $(WORKERS) \
+		$(if $(KAFKA),--kafka --kafka-port $(KAFKA_PORT))
 
 test: $(READY) ## Run all tests on real servers. ARGS="-k word" narrows them down.
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup $(ARGS)

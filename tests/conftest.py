@@ -9,7 +9,8 @@ import redis
 from kombu.connection import Connection
 
 from tests.lab import database as databases
-from tests.lab.servers import Session
+from tests.lab.kafka import KafkaServer
+from tests.lab.servers import Session, missing, scratch
 
 TEMPLATE = "trilho_template"
 LOGS = pytest.StashKey[list[Path]]()
@@ -81,3 +82,28 @@ def rabbitmq(session: Session) -> str:
     with Connection(url) as connection:
         connection.default_channel.queue_delete("celery")
     return url
+
+
+@pytest.fixture
+def kafka(session: Session) -> str:
+    """Bootstrap of the shared Kafka, for topics and groups of the test's own; skips where Kafka cannot be had."""
+    return session.url("kafka")
+
+
+@pytest.fixture(scope="session")
+def mortal_kafka() -> Iterator[KafkaServer]:
+    """The broker behind `own_kafka`."""
+    if lack := KafkaServer.lack():
+        missing("Kafka", lack)
+    with scratch() as folder:
+        server = KafkaServer(folder)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def own_kafka(mortal_kafka: KafkaServer) -> KafkaServer:
+    """A running broker that no other test process uses, to be killed and frozen; topics of earlier tests are there."""
+    mortal_kafka.resume()
+    mortal_kafka.start()
+    return mortal_kafka

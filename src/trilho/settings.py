@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,16 +12,19 @@ from trilho.errors import ConfigurationError
 
 STACK_FILE = "stack.json"
 """What `trilho up` leaves in its data folder, so that other shells can join the stack."""
+_OF_A_STACK = ("database_url", "broker_url", "smtp_url", "kafka_bootstrap")
 
 
 Kept = Annotated[float | None, BeforeValidator(lambda told: None if told == "never" else told)]
 """Seconds, or None for ever; the environment says `never`."""
+Told = Annotated[str | None, BeforeValidator(lambda told: told or None)]
+"""A text, or None; the environment says nothing by an empty one."""
 
 
 class Settings(BaseSettings):
     """Settings of one application; each field is read from `TRILHO_<NAME>`. Durations are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="TRILHO_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TRILHO_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: str | None = Field(default=None, repr=False)
     broker_url: str | None = Field(default=None, repr=False)
@@ -34,6 +37,15 @@ class Settings(BaseSettings):
         default=None,
         repr=False,
         description="Where the application sends its mail: smtp[s]://[user:password@]host[:port]",
+    )
+    kafka_bootstrap: Told = Field(
+        default=None, description="Kafka's host:port[,host:port]; events go there instead of the PostgreSQL log."
+    )
+    kafka_options: dict[str, Any] = Field(
+        default_factory=dict, repr=False, description="JSON: settings of librdkafka, such as those of SASL and TLS."
+    )
+    kafka_group_protocol: Literal["classic", "consumer"] = Field(
+        default="classic", description="How members share partitions: 'consumer' is KIP-848, for Kafka 4."
     )
     data: Path = Path(".trilho")
 
@@ -94,7 +106,7 @@ def running_stack(data: Path) -> dict[str, Any]:
 
 
 def _urls_of(stack: dict[str, Any]) -> dict[str, str]:
-    return {name: stack[name] for name in ("database_url", "broker_url", "smtp_url") if stack.get(name)}
+    return {name: stack[name] for name in _OF_A_STACK if stack.get(name)}
 
 
 def _required(value: str | None, variable: str, argument: str, data: Path) -> str:

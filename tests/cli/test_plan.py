@@ -72,6 +72,14 @@ def test_processes_are_told_where_mail_goes_if_it_goes_anywhere() -> None:
     assert "TRILHO_SMTP_URL" not in environment({}, PLAN, URLS)
 
 
+def test_processes_are_told_of_kafka_if_the_stack_has_one() -> None:
+    own = Urls("postgresql://db", "redis://broker", kafka="127.0.0.1:9092")
+    assert environment({}, PLAN, own)["TRILHO_KAFKA_BOOTSTRAP"] == "127.0.0.1:9092"
+    assert "TRILHO_KAFKA_BOOTSTRAP" not in environment({}, PLAN, URLS)
+    assert "127.0.0.1:9092" in "\n".join(welcome(PLAN, "trilho", own.kafka))
+    assert "Kafka" not in "\n".join(welcome(PLAN, "trilho"))
+
+
 def test_secrets_do_not_show_in_the_representation_of_a_program() -> None:
     assert "postgresql://" not in repr(worker(PLAN, URLS, "worker"))
 

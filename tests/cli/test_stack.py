@@ -14,7 +14,8 @@ from trilho.settings import STACK_FILE, load, running_stack
 
 def stack_in(data: Path, pid: int = 1) -> Stack:
     info = ProcessInfo("worker", "worker-2", 7, "running", time.time())
-    return Stack(pid, "shop", str(data), "postgresql://user:secret@host/db", "redis://host", processes=(info,))
+    database, broker = "postgresql://user:secret@host/db", "redis://host"
+    return Stack(pid, "shop", str(data), database, broker, kafka_bootstrap="127.0.0.1:9092", processes=(info,))
 
 
 def test_a_stack_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -31,7 +32,8 @@ def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
 def test_settings_join_the_stack_that_the_file_describes(tmp_path: Path) -> None:
     stack_in(tmp_path, pid=1).write()
     assert running_stack(tmp_path)["app"] == "shop"
-    assert load(data=tmp_path).broker_url == "redis://host"
+    settings = load(data=tmp_path)
+    assert (settings.broker_url, settings.kafka_bootstrap) == ("redis://host", "127.0.0.1:9092")
 
 
 def test_a_stack_counts_as_running_only_while_its_folder_is_held(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from tests.lab.kafka import KafkaServer
 from tests.lab.processes import is_alive
 from tests.lab.rabbitmq import RabbitMQ
 from tests.lab.servers import scratch
@@ -35,6 +36,7 @@ KINDS: Mapping[str, Callable[[Path], Server]] = {
     "postgres": lambda data: Postgres(data, options=FAST),
     "valkey": lambda data: Valkey(data),
     "rabbitmq": RabbitMQ,
+    "kafka": KafkaServer,
 }
 
 

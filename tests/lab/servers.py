@@ -15,10 +15,11 @@ from typing import Literal
 
 import pytest
 
+from tests.lab.kafka import KafkaServer
 from tests.lab.poll import eventually
 from tests.lab.rabbitmq import RabbitMQ
 
-Kind = Literal["postgres", "valkey", "rabbitmq"]
+Kind = Literal["postgres", "valkey", "rabbitmq", "kafka"]
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT = 90.0
 
@@ -44,6 +45,8 @@ class Session:
         """URL of the shared server; skips (or fails, under TRILHO_TEST_REQUIRE=all) where it cannot be had."""
         if kind == "rabbitmq" and not RabbitMQ.installed():
             missing("RabbitMQ", "apt-get install rabbitmq-server")
+        if kind == "kafka" and (lack := KafkaServer.lack()):
+            missing("Kafka", lack)
         with self.locked(kind) as answer:
             if not answer.exists():
                 self._start(kind, answer)

@@ -36,13 +36,16 @@ class Local:
 
     database_url: str
     broker_url: str
+    kafka: str
     data: Path
     port: int
     mail_port: int
+    flower_port: int
 
     def command(self, service: dict[str, Any]) -> list[str]:
         """The command of a service; only its port is another one."""
-        ports = {"8000": str(self.port), "1025": str(self.mail_port)}
+        flower = f"--port={self.flower_port}"
+        ports = {"8000": str(self.port), "1025": str(self.mail_port), "--port=5555": flower}
         command: list[str] = service["command"]
         return [ports.get(part, part) for part in command]
 
@@ -51,6 +54,6 @@ class Local:
         image = {"TRILHO_APP": "loja.app", "TRILHO_DATA": str(self.data), "PYTHONUNBUFFERED": "1"}
         own = {name: str(value) for name, value in service["environment"].items()}
         here = {"TRILHO_DATABASE_URL": self.database_url, "TRILHO_BROKER_URL": self.broker_url}
-        here["TRILHO_SMTP_URL"] = f"smtp://127.0.0.1:{self.mail_port}"
+        here |= {"TRILHO_KAFKA_BOOTSTRAP": self.kafka, "TRILHO_SMTP_URL": f"smtp://127.0.0.1:{self.mail_port}"}
         assert here.keys() <= own.keys()
         return {"PATH": os.environ["PATH"], "HOME": str(self.data)} | image | own | here

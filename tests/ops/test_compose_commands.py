@@ -15,6 +15,7 @@ import pytest
 
 from tests.lab import database as databases
 from tests.lab import processes
+from tests.lab.kafka import KafkaServer
 from tests.lab.poll import eventually
 from tests.lab.servers import scratch
 from tests.ops import compose
@@ -27,11 +28,11 @@ SERVICES = compose.load()["services"]
 
 
 @pytest.fixture
-def local(postgres_server: str, valkey: str) -> Iterator[Local]:
+def local(postgres_server: str, valkey: str, own_kafka: KafkaServer) -> Iterator[Local]:
     """A machine with an empty database, a broker, and a shared folder."""
     url = databases.create(postgres_server)
     with scratch() as data:
-        yield Local(url, valkey, data, free_port(), free_port())
+        yield Local(url, valkey, own_kafka.url(), data, free_port(), free_port(), free_port())
         processes.end(str(data))
     databases.drop(url)
 
@@ -67,15 +68,15 @@ def answer(local: Local, path: str, method: str = "GET") -> Any:
 def test_services_work_together_and_the_pasted_commands_need_no_key(local: Local) -> None:
     assert run(local, "migrate", local.command(SERVICES["migrate"])) == 0
     with ExitStack() as stack:
-        for name in ("mail", "api", "worker", "worker-2", "consumer"):
+        for name in ("mail", "api", "worker", "worker-2", "consumer", "flower"):
             started(local, name, stack)
         stack.callback(processes.end, str(local.data))
         health = [part.replace("8000", str(local.port)) for part in SERVICES["api"]["healthcheck"]["test"][1:]]
         eventually(lambda: run(local, "api", health) == 0, timeout=30, every=0.5)
         greeting = [part.replace("1025", str(local.mail_port)) for part in SERVICES["mail"]["healthcheck"]["test"][1:]]
         eventually(lambda: run(local, "mail", greeting) == 0, timeout=30, every=0.5)
-        for name in ("worker", "consumer"):
-            probe = SERVICES[name]["healthcheck"]["test"][1:]
+        for name in ("worker", "consumer", "flower"):
+            probe = [part.replace("5555", str(local.flower_port)) for part in SERVICES[name]["healthcheck"]["test"][1:]]
             eventually(partial(run, local, name, probe), lambda code: code == 0, timeout=30, every=0.5)
         eventually(lambda: len(answer(local, "/queue/stats")["workers"]), lambda count: count == 2, timeout=30)
 
@@ -98,9 +99,10 @@ def test_a_worker_that_is_not_there_is_not_healthy(local: Local) -> None:
 
 
 def _here(command: list[str]) -> list[str]:
-    """The image has `trilho` and `python` on its PATH; here they are those of this interpreter."""
+    """The image has `trilho`, `celery` and `python` on its PATH; here they are those of this interpreter."""
     program, *arguments = command
-    return [sys.executable, *(["-m", "trilho.cli"] if program == "trilho" else []), *arguments]
+    modules = {"trilho": ["-m", "trilho.cli"], "celery": ["-m", "celery"]}
+    return [sys.executable, *modules.get(program, []), *arguments]
 
 
 def test_the_folder_of_the_image_is_the_volume_of_the_file() -> None:

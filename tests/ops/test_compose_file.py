@@ -11,12 +11,13 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from tests.ops import compose
+from trilho.embedded import kafka
 from trilho.settings import Settings
 
 COMPOSE = compose.load()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if "build" in service]
-SERVERS = ["postgres", "valkey"]
+SERVERS = ["postgres", "valkey", "kafka"]
 
 
 def test_file_follows_the_specification() -> None:
@@ -26,7 +27,8 @@ def test_file_follows_the_specification() -> None:
 
 
 def test_services_are_those_of_the_documentation() -> None:
-    assert {"postgres", "valkey", "mail", "api", "worker", "worker-2", "consumer"} <= SERVICES.keys()
+    ours = {"mail", "api", "worker", "worker-2", "consumer", "flower"}
+    assert {*SERVERS, *ours} <= SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -35,7 +37,7 @@ def test_no_container_has_a_fixed_name_so_that_every_service_scales(name: str) -
     assert "hostname" not in SERVICES[name]
 
 
-@pytest.mark.parametrize("name", [*SERVERS, "mail", "api", "worker", "worker-2", "consumer"])
+@pytest.mark.parametrize("name", [*SERVERS, "mail", "api", "worker", "worker-2", "consumer", "flower"])
 def test_every_long_running_service_has_a_health_check_and_comes_back(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
@@ -49,6 +51,20 @@ def test_ports_are_published_to_this_machine_only(name: str) -> None:
 def test_ports_are_those_that_people_paste() -> None:
     assert SERVICES["api"]["ports"] == ["127.0.0.1:8000:8000"]
     assert SERVICES["valkey"]["ports"] == ["127.0.0.1:6379:6379"]
+    assert SERVICES["kafka"]["ports"] == ["127.0.0.1:9092:9092"]
+    assert SERVICES["flower"]["ports"] == ["127.0.0.1:5555:5555"]
+
+
+def test_kafka_advertises_to_each_side_the_address_that_it_can_reach() -> None:
+    broker = SERVICES["kafka"]["environment"]
+    inside, host = (listener.split("://")[1] for listener in broker["KAFKA_ADVERTISED_LISTENERS"].split(","))
+    assert host == "localhost:9092"
+    assert {SERVICES[name]["environment"]["TRILHO_KAFKA_BOOTSTRAP"] for name in OURS} == {inside}
+    assert all(f":{port}" in broker["KAFKA_LISTENERS"] for port in ("9092", inside.split(":")[1]))
+
+
+def test_containers_and_the_embedded_broker_are_of_one_version() -> None:
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{kafka.VERSION}"
 
 
 def test_nobody_outside_reaches_the_mail_catcher() -> None:
@@ -70,12 +86,13 @@ def test_every_named_volume_is_declared() -> None:
     assert used == COMPOSE["volumes"].keys()
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "worker-2", "consumer"])
+@pytest.mark.parametrize("name", ["api", "worker", "worker-2", "consumer", "flower"])
 def test_services_wait_for_servers_and_migration(name: str) -> None:
     needs = {needed: condition["condition"] for needed, condition in SERVICES[name]["depends_on"].items()}
     assert needs == {
         "postgres": "service_healthy",
         "valkey": "service_healthy",
+        "kafka": "service_healthy",
         "migrate": "service_completed_successfully",
     }
 

@@ -36,7 +36,7 @@ def test_the_final_image_does_not_run_as_root_and_owns_its_data() -> None:
 
 def test_the_image_has_what_the_shop_needs_beside_the_library() -> None:
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["loja"]
-    [install] = re.findall(r"(?m)^RUN pip install .*\[http,mail\].*", STAGES[0])
+    [install] = re.findall(r"(?m)^RUN pip install .*\[http,mail,kafka,flower\].*", STAGES[0])
     assert {re.split(r"[><=]", need)[0] for need in needed} <= set(install.split())
 
 

@@ -19,6 +19,7 @@ from trilho.cli.stack import ProcessInfo, Stack
 from trilho.cli.streamer import Streamer
 from trilho.cli.supervisor import TICK, Supervisor
 from trilho.cli.terminal import Terminal
+from trilho.embedded import Kafka
 from trilho.embedded.leftovers import end
 from trilho.embedded.ports import HOST
 from trilho.embedded.server import Server
@@ -28,7 +29,7 @@ from trilho.settings import STACK_FILE, Settings
 GRACE_MARGIN = 10.0
 """Seconds that a process gets beyond the grace that it gives its own work."""
 
-SERVERS = frozenset({"postgres", "valkey", "mail"})
+SERVERS = frozenset({"postgres", "valkey", "mail", "kafka"})
 """What the other processes use until their end."""
 
 
@@ -68,7 +69,7 @@ class Launch:
             self._say(f"ended {len(left)} processes that an earlier run had left behind")
         port = self._mail_port()
         smtp = self._settings.smtp_url if port is None else catcher.url(port)
-        self._urls = urls = Urls(self._database_url(), self._broker_url(), smtp)
+        self._urls = urls = self._start_servers(smtp)
         if port is not None:
             self._supervisor.add(self._new_mail(urls, port))
         self._migrate(plan.migration(self._plan, urls))
@@ -77,21 +78,34 @@ class Launch:
         self._supervisor.add(self._new_consumer(urls))
         self._supervisor.workers = self._plan.workers
 
-    def _database_url(self) -> str:
-        server = servers.postgres(self._plan.data)
-        given = self._settings.database_url
+    def _start_servers(self, smtp: str | None) -> Urls:
+        data, given = self._plan.data, self._settings
+        postgres, valkey = servers.postgres(data), servers.valkey(data)
+        kafka = self._kafka()
+        return Urls(
+            self._url("postgres", postgres, given.database_url),
+            self._url("valkey", valkey, given.broker_url),
+            smtp,
+            self._url("kafka", kafka, given.kafka_bootstrap) if kafka else given.kafka_bootstrap,
+        )
+
+    def _url(self, kind: str, server: Server, given: str | None) -> str:
+        """That of the server which the user named, or of our own, started."""
         if given and not server.was_at(given):
             return given
-        self._start_server("postgres", server)
+        self._start_server(kind, server)
         return server.url()
 
-    def _broker_url(self) -> str:
-        server = servers.valkey(self._plan.data)
-        given = self._settings.broker_url
-        if given and not server.was_at(given):
-            return given
-        self._start_server("valkey", server)
-        return server.url()
+    def _kafka(self) -> Kafka | None:
+        """The Kafka that this stack has to start, made sure that it can."""
+        given, port = self._settings.kafka_bootstrap, self._plan.kafka_port
+        server = servers.kafka(self._plan.data, port)
+        if (not given and port is None) or (given and not server.was_at(given)):
+            return None
+        if not server.fetched():
+            self._say("fetching Kafka with Maven; this happens once")
+        servers.check_kafka(port)
+        return server
 
     def _mail_port(self) -> int | None:
         """Where the stack catches mail; None if it does not."""
@@ -154,7 +168,7 @@ class Launch:
             self._supervisor.tick()
             time.sleep(TICK)
         self._say(f"everything is up after {time.monotonic() - self._begin:.1f} s")
-        for line in plan.welcome(self._plan, _own_command()):
+        for line in plan.welcome(self._plan, _own_command(), self._urls.kafka if self._urls else None):
             self._say(line)
         while True:
             self._supervisor.tick()
@@ -172,6 +186,7 @@ class Launch:
             database_url=urls.database,
             broker_url=urls.broker,
             smtp_url=urls.smtp,
+            kafka_bootstrap=urls.kafka,
             api_url=self._plan.api_url,
             processes=processes,
         )

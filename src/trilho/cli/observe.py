@@ -75,13 +75,15 @@ def scale(
 def env(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
     """Print `export` lines with which another shell joins the running stack: eval "$(trilho env)"."""
     stack = Stack.running(data)
-    variables = {
+    every = {
         "TRILHO_DATABASE_URL": stack.database_url,
         "TRILHO_BROKER_URL": stack.broker_url,
-        **({"TRILHO_SMTP_URL": stack.smtp_url} if stack.smtp_url else {}),
+        "TRILHO_SMTP_URL": stack.smtp_url,
+        "TRILHO_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
         "TRILHO_DATA": stack.data,
         "TRILHO_APP": stack.app,
     }
+    variables = {name: value for name, value in every.items() if value}
     if as_json:
         print_json(variables)
         return

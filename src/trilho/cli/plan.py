@@ -25,6 +25,7 @@ class Plan:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 2
+    kafka_port: int | None = None
 
     @property
     def api_url(self) -> str | None:
@@ -34,11 +35,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Urls:
-    """Where the servers of the stack are; `smtp` is None where mail cannot be sent."""
+    """Where the servers of the stack are.
+
+    `smtp` is None where mail cannot be sent, `kafka` where events go into PostgreSQL's log.
+    """
 
     database: str
     broker: str
     smtp: str | None = None
+    kafka: str | None = None
 
 
 def worker_names(count: int) -> list[str]:
@@ -68,8 +73,8 @@ def environment(base: Mapping[str, str], plan: Plan, urls: Urls) -> dict[str, st
         "PYTHONUNBUFFERED": "1",
         MARK: str(plan.data),
     }
-    mail = {"TRILHO_SMTP_URL": urls.smtp} if urls.smtp else {}
-    return dict(base) | own | mail
+    others = {"TRILHO_SMTP_URL": urls.smtp, "TRILHO_KAFKA_BOOTSTRAP": urls.kafka}
+    return dict(base) | own | {name: url for name, url in others.items() if url}
 
 
 def migration(plan: Plan, urls: Urls) -> Program:
@@ -99,9 +104,10 @@ def api(plan: Plan, urls: Urls) -> Program:
     return Program("api", "api", arguments, _inherited(plan, urls))
 
 
-def welcome(plan: Plan, command: str) -> list[str]:
+def welcome(plan: Plan, command: str, kafka: str | None = None) -> list[str]:
     """What to tell the user when the stack is up; `command` is how another shell calls this program."""
     urls = [f"  API      {plan.api_url}", f"  docs     {plan.api_url}/docs"] if plan.api else []
+    urls += [f"  Kafka    {kafka}"] if kafka else []
     data = "" if plan.data == DEFAULT_DATA.resolve() else f" --data {shlex.quote(str(plan.data))}"
     others = ", ".join(f"{command} {name}{data}" for name in ("ps", "logs -f", "scale 4", "env"))
     return [*urls, f"Ctrl-C stops everything. In another shell: {others}"]

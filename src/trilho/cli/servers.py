@@ -1,10 +1,13 @@
 """The embedded servers of a stack, as the supervisor runs them."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from trilho.cli import logs
-from trilho.embedded import Postgres, Valkey
+from trilho.embedded import Kafka, Postgres, Valkey
+from trilho.embedded.ports import taken
 from trilho.embedded.server import Server
+from trilho.errors import ConfigurationError
 
 
 class ServerRunner:
@@ -51,3 +54,17 @@ def postgres(data: Path) -> Postgres:
 def valkey(data: Path) -> Valkey:
     """The Valkey of a stack."""
     return Valkey(data / "valkey", log_file=logs.path_of(data, "valkey"), append_only=True)
+
+
+def kafka(data: Path, port: int | None) -> Kafka:
+    """The Kafka of a stack; without a port, on that of its last start."""
+    return Kafka(data / "kafka", port=port, log_file=logs.path_of(data, "kafka"))
+
+
+def check_kafka(port: int | None) -> None:
+    """Raises ConfigurationError where a Kafka cannot be started, or not be used; fetches its files."""
+    if find_spec("confluent_kafka") is None:
+        raise ConfigurationError('events on Kafka need its client: pip install "trilho[kafka]"')
+    if port is not None and taken(port):
+        raise ConfigurationError(f"port {port} is in use: choose another for Kafka with --kafka-port")
+    Kafka.require()

@@ -44,6 +44,7 @@ class Stack:
     database_url: str
     broker_url: str
     smtp_url: str | None = None
+    kafka_bootstrap: str | None = None
     api_url: str | None = None
     processes: tuple[ProcessInfo, ...] = ()
 

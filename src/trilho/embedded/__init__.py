@@ -1,7 +1,8 @@
-"""Real servers from wheels, run as children of this process: for `trilho up`, tests and benchmarks."""
+"""Real servers, run as children of this process: for `trilho up`, tests and benchmarks."""
 
+from trilho.embedded.kafka import Kafka
 from trilho.embedded.postgres import Postgres
 from trilho.embedded.server import DataInUse, ServerFailed
 from trilho.embedded.valkey import Valkey
 
-__all__ = ["DataInUse", "Postgres", "ServerFailed", "Valkey"]
+__all__ = ["DataInUse", "Kafka", "Postgres", "ServerFailed", "Valkey"]

@@ -1,4 +1,4 @@
-"""What PostgreSQL and Valkey have in common as children of this process."""
+"""What all servers have in common as children of this process."""
 
 import os
 import signal
@@ -75,6 +75,10 @@ class Server(ABC):
         """How the server ended by itself: its exit code, or minus the signal that killed it."""
         return self._process.poll() if self._process is not None else None
 
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients connect, with the password where there is one."""
+
     def was_at(self, url: str) -> bool:
         """Whether a URL is that of this server at its last start: a shell may have it from then."""
         parts = urlsplit(url)
@@ -86,7 +90,7 @@ class Server(ABC):
     def start(self) -> None:
         """Start and wait until connections are accepted; does nothing while it runs.
 
-        Raises DataInUse, ServerFailed, and ConfigurationError where the wheel is missing.
+        Raises DataInUse, ServerFailed, and ConfigurationError where its program is missing.
         """
         if self.running:
             return

