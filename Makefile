@@ -7,6 +7,8 @@ WORKERS ?= 2
 KAFKA   ?=
 KAFKA_PORT ?= 9092
 SECONDS ?= 600
+ORDERS  ?= 2000
+LOGS    ?= postgres
 ARGS    ?=
 
 # Tests mostly wait for servers, so there is room for one process more than cores.
@@ -46,14 +48,15 @@ check: $(READY) ## Lint, format, types, import contract, documentation.
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/docs
 
-bench: $(READY) ## Measure against plain Celery; prints a table.
+bench: $(READY) ## Measure beside Celery, FastStream, DBOS. ARGS="--only events"
 	@$(BIN)/python -m bench $(ARGS)
 
 proof: $(READY) ## Kill and flush Celery and Trilho alike, count what was lost and doubled.
 	@$(BIN)/python -m bench.proof $(ARGS)
 
-chaos: $(READY) ## Random kills against the job core. SECONDS=600
-	@TRILHO_CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/faults/test_chaos.py $(ARGS)
+chaos: $(READY) ## Random kills: jobs, then orders by events and sagas. SECONDS=600 ORDERS=2000 LOGS=postgres,kafka
+	@TRILHO_CHAOS_SECONDS=$(SECONDS) TRILHO_CHAOS_ORDERS=$(ORDERS) TRILHO_CHAOS_LOGS=$(LOGS) \
+		$(BIN)/python -m pytest -s tests/faults/test_chaos.py tests/faults/test_orders_chaos.py $(ARGS)
 
 format: $(READY) ## Format the code and mend what can be mended by itself.
 	@$(BIN)/ruff check --fix .

@@ -1,95 +1,81 @@
-"""`make bench`: Trilho beside stock Celery on the same servers, in turns; prints markdown tables.
+"""`make bench`: Trilho beside others on the same servers, in turns; prints markdown tables.
 
 Only the ratios of one run mean something: machines differ, and so do minutes.
 """
 
-import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench import counting, depth, history, machine, table
-from bench.apps import STACKS
-from bench.figures import Rounds
-from bench.stand import Stand, stand
-from bench.visit import Load, visit
+from bench import jobs
+from bench.events import report as events
+from bench.sagas import report as sagas
+from bench.visit import Load
 
-RESULTS = Path(__file__).with_name("results.md")
-QUICK = Load(rounds=1, jobs=300)
 
-HOW = """\
-Both stacks use the same PostgreSQL and Valkey and the same command line: one worker, prefork, two processes, log level
-WARNING, every setting at its default; results are kept. The job does nothing and has 109 bytes of arguments. A round
-visits both stacks, in changing order, each on empty queues and tables; cells are medians of {rounds} rounds of {jobs}
-jobs with least and greatest, the ratio is the median of the rounds' ratios.
+class Part(StrEnum):
+    """What can be measured by itself."""
 
-- Enqueue is measured without a worker, and to the end: until the last wake-up has left the process. Inside a
-  transaction that saves a row, what the same transaction costs without a job is taken off. Celery has no such thing:
-  it commits, then sends. Its `enqueue_many` is `apply_async` with one producer for all.
-- Drain: a warm worker is held (`cancel_consumer`) until the backlog is complete, then let go; from the end of the first
-  job to the end of the last, by the times that each stack writes into its results.
-- CPU time is that of our own processes; PostgreSQL's includes its background work.
-- Round trips and commits are counted in a pass of their own, by proxies between client and server: a client that speaks
-  after the server spoke is one. Writing commits are transaction ids given out. An idle worker's are taken off."""
+    JOBS = "jobs"
+    EVENTS = "events"
+    AGED = "aged"
+    SAGAS = "sagas"
 
+
+RESULTS = {Part.JOBS: "results.md", Part.EVENTS: "events.md", Part.AGED: "aged.md", Part.SAGAS: "sagas.md"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything."""
+
+    rounds: int
+    jobs: int
+    events: int
+    sagas: int
+
+
+USUAL, QUICK = Size(5, 1000, 40_000, 50), Size(1, 300, 4000, 20)
+
+OnlyOption = Annotated[list[Part] | None, typer.Option("--only", help="This part alone; may be repeated. [all]")]
 RoundsOption = Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds; the median needs five. [5]")]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=20, help="Jobs of each figure. [1000]")]
-QuickOption = Annotated[bool, typer.Option("--quick", help="Less than a minute, to see that it works.")]
+EventsOption = Annotated[int | None, typer.Option("--events", min=1000, help="Events of each figure. [40000]")]
+QuickOption = Annotated[bool, typer.Option("--quick", help="A minute or two, to see that it works.")]
 RowsOption = Annotated[int, typer.Option("--rows", min=0, help="Also /queue/stats with so many rows, such as 1000000.")]
 FinishedOption = Annotated[int, typer.Option("--finished", min=0, help="Also the drain beside so many finished jobs.")]
-SaveOption = Annotated[bool, typer.Option("--save", help=f"Write bench/{RESULTS.name}, too.")]
+SaveOption = Annotated[bool, typer.Option("--save", help=f"Write {', '.join(RESULTS.values())} in bench/, too.")]
 
 
 def main(
+    *,
+    only: OnlyOption = None,
     rounds: RoundsOption = None,
-    jobs: JobsOption = None,
+    job_count: JobsOption = None,
+    event_count: EventsOption = None,
     quick: QuickOption = False,
     rows: RowsOption = 0,
     finished: FinishedOption = 0,
     save: SaveOption = False,
 ) -> None:
-    """Measure Trilho beside stock Celery and print the tables."""
-    usual = QUICK if quick else Load(rounds=5, jobs=1000)
-    load = Load(rounds or usual.rounds, jobs or usual.jobs)
-    with stand() as servers:
-        lines = report(servers, load, rows, finished)
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if save:
-        RESULTS.write_text(text, encoding="utf-8")
-
-
-def report(servers: Stand, load: Load, rows: int, finished: int) -> list[str]:
-    """Every table, with what one has to know to read it."""
-    head = ["# Trilho beside Celery", "", *machine.describe(servers), ""]
-    rounds = measured(servers, load)
-    note("counting round trips")
-    counts = counting.count(servers)
-    parts = [table.comparison(rounds), table.processor_time(rounds), table.counted(counts)]
-    if rows:
-        note("asking for statistics")
-        parts.append(depth.measure(servers, rows))
-    if finished:
-        note("draining beside history")
-        parts.append(history.measure(servers, finished, load))
-    body = [line for part in parts for line in (*part, "")]
-    return [*head, *body, HOW.format(rounds=load.rounds, jobs=f"{load.jobs:,}")]
-
-
-def measured(servers: Stand, load: Load) -> Rounds:
-    """All rounds; who goes first changes, so that a machine that grows slower favours nobody."""
-    rounds = Rounds()
-    for number in range(load.rounds):
-        for stack in STACKS if number % 2 == 0 else reversed(STACKS):
-            note(f"round {number + 1} of {load.rounds}: {stack}")
-            rounds.add(stack, visit(servers, servers.place(stack), load))
-    return rounds
-
-
-def note(text: str) -> None:
-    """Tell how far it is; the tables alone go to the standard output."""
-    print(text, file=sys.stderr, flush=True)
+    """Measure Trilho beside Celery, its events beside FastStream, its sagas beside DBOS; print the tables."""
+    usual = QUICK if quick else USUAL
+    size = Size(rounds or usual.rounds, job_count or usual.jobs, event_count or usual.events, usual.sagas)
+    reports: dict[Part, Callable[[], list[str]]] = {
+        Part.JOBS: lambda: jobs.report(Load(size.rounds, size.jobs), rows, finished),
+        Part.EVENTS: lambda: events.report(size.rounds, size.events),
+        Part.AGED: lambda: events.report_aged(size.events),
+        Part.SAGAS: lambda: sagas.report(size.rounds, size.sagas),
+    }
+    for part in only or Part:
+        text = "\n".join(reports[part]()) + "\n"
+        print(text, flush=True)
+        if save:
+            Path(__file__).with_name(RESULTS[part]).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

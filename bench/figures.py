@@ -1,10 +1,9 @@
 """Figures of many rounds: medians, spreads, and ratios that are taken within a round."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from bench.apps import Stack
 
 Figures = Mapping[str, float]
 
@@ -31,21 +30,21 @@ class Summary:
 
 @dataclass
 class Rounds:
-    """The figures of both stacks, round by round. Machines vary from minute to minute: compare within a round."""
+    """The figures of all stacks, round by round. Machines vary from minute to minute: compare within a round."""
 
-    of_stack: dict[Stack, list[Figures]] = field(default_factory=lambda: {"celery": [], "trilho": []})
+    of_stack: dict[str, list[Figures]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, stack: Stack, figures: Figures) -> None:
+    def add(self, stack: str, figures: Figures) -> None:
         """Keep what one visit to a stack has measured."""
         self.of_stack[stack].append(figures)
 
-    def summary(self, stack: Stack, key: str) -> Summary | None:
+    def summary(self, stack: str, key: str) -> Summary | None:
         """One figure over all rounds; None if this stack has none."""
         values = [figures[key] for figures in self.of_stack[stack] if key in figures]
         return Summary.of(values) if values else None
 
-    def ratio(self, key: str) -> Summary | None:
-        """Trilho / Celery in each round."""
-        pairs = zip(self.of_stack["trilho"], self.of_stack["celery"], strict=False)
-        ratios = [trilho[key] / celery[key] for trilho, celery in pairs if celery.get(key) and key in trilho]
+    def ratio(self, key: str, ours: str = "trilho", theirs: str = "celery") -> Summary | None:
+        """Ours / theirs in each round."""
+        pairs = zip(self.of_stack[ours], self.of_stack[theirs], strict=False)
+        ratios = [mine[key] / other[key] for mine, other in pairs if other.get(key) and key in mine]
         return Summary.of(ratios) if ratios else None

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 
@@ -18,12 +19,12 @@ BUSY = 0.25
 """Load per core from which on a table says that it is not to be quoted."""
 
 
-def describe(stand: Stand) -> list[str]:
+def describe(stand: Stand, names: Sequence[str] = LIBRARIES) -> list[str]:
     """Lines for the head of a table."""
     now, *_ = os.getloadavg()
     busy = now > BUSY * len(os.sched_getaffinity(0))
     load = f"load {now:.1f} when it began{' (**busy: do not quote**)' if busy else ''}"
-    libraries = "; ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    libraries = "; ".join(f"{name} {version(name)}" for name in names)
     memory = psutil.virtual_memory().total / 2**30
     system = f"{platform.system()} {platform.release()} ({platform.machine()})"
     return [

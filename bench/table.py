@@ -28,7 +28,7 @@ def _compared(measure: Measure, rounds: Rounds) -> Sequence[str]:
         asked += ", **missed**"
     title = f"{measure.title} [{measure.unit}{', less is better' if measure.better == 'less' else ''}]"
     compared = f"**{factor(ratio.median)}** {_range(ratio, factor)}"
-    return (title, _spread(celery, number), _spread(trilho, number), compared, asked)
+    return (title, compact(celery, number), compact(trilho, number), compared, asked)
 
 
 def processor_time(rounds: Rounds) -> list[str]:
@@ -81,7 +81,8 @@ def factor(value: float) -> str:
     return f"{value:.2f}{TIMES}"
 
 
-def _spread(summary: Summary, show: Callable[[float], str]) -> str:
+def compact(summary: Summary, show: Callable[[float], str]) -> str:
+    """Median, and the spread where there is one."""
     return f"{show(summary.median)} {_range(summary, show)}"
 
 

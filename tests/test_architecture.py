@@ -15,8 +15,8 @@ from trilho.settings import Settings
 
 SOURCE = ROOT / "src"
 LAYERS = (
-    "cli", "testing", "http", "app", "worker", "dispatcher", "jobs", "events", "processes", "db", "embedded",
-    "settings",
+    "cli", "testing", "http", "dashboard", "app", "worker", "dispatcher", "sagas", "jobs", "events", "timeline", "processes", "db",
+    "embedded", "settings",
 )  # fmt: skip
 STRANGERS = {"jobs", "events"}  # side by side: neither knows of the other
 FOUNDATION = {"errors", "faults", "log", "trace"}
@@ -187,6 +187,8 @@ def test_public_names_are_those_of_the_contract() -> None:
         "QueueDepth", "WorkerStats", "TrilhoError", "ConfigurationError", "UnknownJob", "DuplicateJob",
         "JobStateError", "PayloadTooLarge", "TransactionError", "ClaimLost", "Interrupted", "KeyHeld", "Unique",
         "Event", "Published", "Retry", "ResetTarget", "EventSchemaError", "UnknownTopic", "UnknownGroup",
+        "Saga", "SagaHandle", "SagaRun", "SagaStep", "SagaFilter", "SagaPage", "IdempotencyKey", "PermanentError",
+        "SagaTimeout", "SagaFailed", "SagaStuck", "SagaLimit", "SagaStateError", "UnknownSaga", "DuplicateSaga",
         "GroupActive",
     }  # fmt: skip
     assert set(trilho.__all__) == promised

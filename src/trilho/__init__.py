@@ -6,26 +6,38 @@ from trilho.errors import (
     ClaimLost,
     ConfigurationError,
     DuplicateJob,
+    DuplicateSaga,
     EventSchemaError,
     GroupActive,
     Interrupted,
     JobStateError,
     KeyHeld,
     PayloadTooLarge,
+    PermanentError,
+    SagaFailed,
+    SagaLimit,
+    SagaStateError,
+    SagaStuck,
+    SagaTimeout,
     TransactionError,
     TrilhoError,
     UnknownGroup,
     UnknownJob,
+    UnknownSaga,
     UnknownTopic,
 )
-from trilho.events.admin import ResetTarget
 from trilho.events.event import Event, Published
+from trilho.events.reset import ResetTarget
 from trilho.events.retry import Retry
 from trilho.jobs.job import Attempt, Job, JobFilter, JobPage
 from trilho.jobs.result import Result
 from trilho.jobs.stats import QueueDepth, QueueStats, WorkerStats
 from trilho.jobs.task import Task
 from trilho.jobs.unique import Unique
+from trilho.sagas.handle import SagaHandle
+from trilho.sagas.saga import Saga
+from trilho.sagas.shape import IdempotencyKey
+from trilho.sagas.view import SagaFilter, SagaPage, SagaRun, SagaStep
 
 __all__ = [
     "AsyncTx",
@@ -33,9 +45,11 @@ __all__ = [
     "ClaimLost",
     "ConfigurationError",
     "DuplicateJob",
+    "DuplicateSaga",
     "Event",
     "EventSchemaError",
     "GroupActive",
+    "IdempotencyKey",
     "Interrupted",
     "Job",
     "JobFilter",
@@ -43,12 +57,24 @@ __all__ = [
     "JobStateError",
     "KeyHeld",
     "PayloadTooLarge",
+    "PermanentError",
     "Published",
     "QueueDepth",
     "QueueStats",
     "ResetTarget",
     "Result",
     "Retry",
+    "Saga",
+    "SagaFailed",
+    "SagaFilter",
+    "SagaHandle",
+    "SagaLimit",
+    "SagaPage",
+    "SagaRun",
+    "SagaStateError",
+    "SagaStep",
+    "SagaStuck",
+    "SagaTimeout",
     "Task",
     "TransactionError",
     "Trilho",
@@ -57,6 +83,7 @@ __all__ = [
     "Unique",
     "UnknownGroup",
     "UnknownJob",
+    "UnknownSaga",
     "UnknownTopic",
     "WorkerStats",
 ]

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, TypeVarTuple, overload
 
 import uuid_utils
 from celery import Celery
@@ -23,6 +23,7 @@ from trilho.dispatcher.loop import run_alone
 from trilho.events.admin import Streams
 from trilho.events.bus import Bus
 from trilho.events.consumer import Consumer, ConsumerOptions
+from trilho.events.retry import Retry
 from trilho.jobs import codec
 from trilho.jobs.admin import Jobs
 from trilho.jobs.amqp import run_at, unique_of
@@ -41,10 +42,15 @@ from trilho.jobs.task import Task, adapted, mixed
 from trilho.jobs.unique import Ticket
 from trilho.jobs.waiter import Waiter
 from trilho.processes.shared import SharedState
+from trilho.sagas.decorator import SagaDecorator
+from trilho.sagas.definition import SagaDefinition, SagaOptions
+from trilho.sagas.saga import Saga
+from trilho.sagas.sagas import Sagas
 from trilho.settings import Settings, load
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 MAX_SLOTS = 1024
 
@@ -64,13 +70,14 @@ class Trilho(Celery):  # type: ignore[misc]
         broker: str | None = None,
         backend: str | None = None,
         database: str | None = None,
+        kafka: str | None = None,
         **options: Any,
     ) -> None:
         if backend is not None:
             warnings.warn(
                 "backend= is not used: Trilho keeps results in PostgreSQL (TRILHO_DATABASE_URL)", stacklevel=2
             )
-        self._given = {"broker_url": broker, "database_url": database}
+        self._given = {"broker_url": broker, "database_url": database, "kafka_bootstrap": kafka}
         self._bodies: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._migrations: list[Callable[[Connection], None]] = []
         super().__init__(main, **options)
@@ -116,6 +123,11 @@ class Trilho(Celery):  # type: ignore[misc]
     def bus(self) -> Bus:
         """Publishes events, and knows their handlers."""
         return Bus(self)
+
+    @cached_property
+    def sagas(self) -> Sagas:
+        """Knows the saga functions, looks at runs and steers them."""
+        return Sagas(self)
 
     @cached_property
     def streams(self) -> Streams:
@@ -247,6 +259,30 @@ class Trilho(Celery):  # type: ignore[misc]
         else:
             self.enqueuer.enqueue(others)
 
+    # ---- sagas
+
+    @overload
+    def saga(self, function: Callable[[Saga, *Ts], Coroutine[Any, Any, R]], /) -> SagaDefinition[R, *Ts]: ...
+    @overload
+    def saga(
+        self,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        queue: str | None = None,
+        events: Iterable[str] = (),
+    ) -> SagaDecorator: ...
+    def saga(self, *function: Any, **options: Any) -> Any:
+        """Make an async function a saga: each step, wait, timer and undo of it is a row, so that it survives any crash.
+
+        `retry` is the policy of steps and undos that have none, `timeout` the seconds for a whole run, `events` the
+        topics that it may wait for. Raises ConfigurationError for a function that is not async, or a taken name.
+        """
+        define = partial(self.sagas.define, options=SagaOptions.of(**options))
+        return define(*function) if function else define
+
     # ---- transactions
 
     def transaction(self) -> AbstractContextManager[Tx]:
@@ -287,6 +323,13 @@ class Trilho(Celery):  # type: ignore[misc]
         if attempt is not None and attempt.progress is not None:
             custom = None if state == PROCESSING else state
             attempt.progress.report(attempt.job.id, attempt.token, codec.dumps(meta), custom)
+
+    def idempotency_key(self) -> str:
+        """A text that is the same at every attempt of the step or job around the caller; raises RuntimeError elsewhere.
+
+        Hand it on to whatever must not happen twice, such as a payment by HTTP.
+        """
+        return self.sagas.idempotency_key()
 
     # ---- running
 

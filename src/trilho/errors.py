@@ -47,6 +47,18 @@ class KeyHeld(JobStateError):
         return f"cannot retry job {self.job_id!r}: job {self.holder!r} has its unique key"
 
 
+class KafkaAway(TrilhoError, ConnectionError):
+    """Kafka does not answer now; events wait where they are. The message names `TRILHO_KAFKA_BOOTSTRAP`."""
+
+
+class KafkaRefused(TrilhoError):
+    """Kafka was reached and says no; `code` is Kafka's number of the error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class PayloadTooLarge(TrilhoError, ValueError):
     """Arguments or result are larger than `TRILHO_MAX_PAYLOAD`; store the data elsewhere and pass a reference."""
 
@@ -102,3 +114,60 @@ class GroupActive(TrilhoError):
         super().__init__(f"group {group!r} has {len(members)} member(s) ({', '.join(members)}): stop them first")
         self.group = group
         self.members = members
+
+
+class PermanentError(TrilhoError):
+    """Raise it in a step that no other attempt would help: it is not tried again, and the saga hears of it at once."""
+
+
+class SagaTimeout(TrilhoError, TimeoutError):
+    """The time for a step, a wait, or a whole saga was over before it came to its end."""
+
+
+class UnknownSaga(TrilhoError, LookupError):
+    """No saga has this id: it was never started, or its transaction did not commit."""
+
+    def __init__(self, saga_id: str) -> None:
+        super().__init__(
+            f"no saga has the id {saga_id!r}: it was never started, or its transaction was rolled back or is still open"
+        )
+        self.saga_id = saga_id
+
+
+class DuplicateSaga(TrilhoError, ValueError):
+    """The id belongs to another run already, of another saga or with other arguments; nothing was started."""
+
+    def __init__(self, saga_id: str) -> None:
+        super().__init__(f"a saga with the id {saga_id!r} exists already with another function or other arguments")
+        self.saga_id = saga_id
+
+
+class SagaStateError(TrilhoError):
+    """The saga is in a state in which this cannot be done (a signal to a finished one, a retry of one that runs)."""
+
+    def __init__(self, saga_id: str, state: str, action: str) -> None:
+        super().__init__(f"cannot {action} saga {saga_id!r}: it is {state}")
+        self.saga_id = saga_id
+        self.state = state
+
+
+class SagaFailed(TrilhoError):
+    """The saga did not complete: whatever it had done was undone. The exception that ended it is the cause."""
+
+    def __init__(self, saga_id: str, error: str) -> None:
+        super().__init__(f"saga {saga_id!r} was undone: {error}")
+        self.saga_id = saga_id
+        self.error = error
+
+
+class SagaStuck(SagaFailed):
+    """The saga waits for a person: an undo gave up, or the code does not fit the record."""
+
+    def __init__(self, saga_id: str, error: str) -> None:
+        TrilhoError.__init__(self, f"saga {saga_id!r} is STUCK: {error}")
+        self.saga_id = saga_id
+        self.error = error
+
+
+class SagaLimit(PermanentError):
+    """A saga has recorded as much as a run may; split it with `saga.call`, or begin anew with `start`."""

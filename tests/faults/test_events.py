@@ -1,17 +1,21 @@
 """Relay and consumer processes are killed and stopped: nothing is lost, each effect is there once, keys keep order."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psutil
 import pytest
 
+from tests.conftest import LOGS
 from tests.lab import database as databases
 from tests.lab.poll import eventually
 from tests.lab.servers import ROOT
@@ -19,7 +23,8 @@ from trilho import Trilho
 from trilho.embedded import leash
 
 RELAY = ("relay.before_commit", "relay.after_commit")
-CONSUME = ("consume.before_commit", "consume.after_commit")
+CONSUME = ("consume.before_commit", "consume.swapped", "consume.after_commit")
+SHORT_SESSIONS = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 500}
 KEYS = 5
 PATIENCE = 45.0
 
@@ -31,12 +36,17 @@ class Streams:
     url: str
     folder: Path
     app: Trilho
+    kafka: str | None = None
+    prefix: str = ""
+    short_sessions: bool = True
+    logs: list[Path] = field(default_factory=list)
     running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     def start(self, name: str, fault: str = "") -> None:
         """A `dispatcher` (it has the relay) or a consumer, armed with a fault point."""
         command = ["dispatcher"] if name == "dispatcher" else ["consumer", "-n", name, "-c", "2"]
-        with (self.folder / f"{name}.log").open("ab") as log:
+        self.logs.append(self.folder / f"{name}.log")
+        with self.logs[-1].open("ab") as log:
             self.running[name] = subprocess.Popen(
                 leash.command(
                     os.getpid(), signal.SIGKILL, -1, -1, [sys.executable, "-m", "trilho.cli", *command, "-A", APP]
@@ -50,13 +60,24 @@ class Streams:
 
     def _environment(self, fault: str) -> Mapping[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRILHO_")}
-        return own | {
-            "TRILHO_DATABASE_URL": self.url,
-            "TRILHO_DATA": str(self.folder),
-            "TRILHO_LEASE": "2",
-            "TRILHO_TICK": "0.1",
-            "TRILHO_FAULT": fault,
-        }
+        return (
+            own
+            | {
+                "TRILHO_DATABASE_URL": self.url,
+                "TRILHO_DATA": str(self.folder),
+                "TRILHO_LEASE": "2",
+                "TRILHO_TICK": "0.1",
+                "TRILHO_FAULT": fault,
+                "STREAMS_PREFIX": self.prefix,
+            }
+            | self._on_kafka()
+        )
+
+    def _on_kafka(self) -> Mapping[str, str]:
+        if self.kafka is None:
+            return {}
+        options = SHORT_SESSIONS if self.short_sessions else {}
+        return {"TRILHO_KAFKA_BOOTSTRAP": self.kafka, "TRILHO_KAFKA_OPTIONS": json.dumps(options)}
 
     def signal(self, name: str, number: signal.Signals) -> None:
         self.running[name].send_signal(number)
@@ -67,6 +88,9 @@ class Streams:
         process.kill()
         process.wait()
 
+    def stands_still(self, name: str) -> bool:
+        return psutil.Process(self.running[name].pid).status() == psutil.STATUS_STOPPED
+
     def ended(self, name: str) -> bool:
         return self.running[name].poll() is not None
 
@@ -74,7 +98,9 @@ class Streams:
         """`count` numbers in transactions of ten, spread over the keys in turn."""
         for first in range(begin, begin + count, 10):
             with self.app.transaction():
-                self.app.bus.publish_many("numbers", [(f"k{n % KEYS}", {"n": n}) for n in range(first, first + 10)])
+                self.app.bus.publish_many(
+                    f"{self.prefix}numbers", [(f"k{n % KEYS}", {"n": n}) for n in range(first, first + 10)]
+                )
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with databases.connect(self.url) as connection:
@@ -90,6 +116,8 @@ class Streams:
             for key in range(KEYS):
                 rows = self.query(f"SELECT value::int FROM effects WHERE key = '{prefix}k{key}' ORDER BY number")
                 assert [row[0] for row in rows] == list(range(key, count, KEYS))
+        done = "SELECT count(*), count(DISTINCT (id, via)) FROM trilho.timeline WHERE outcome = 'done'"
+        assert self.query(done) == [(2 * count, 2 * count)]  # noted in the commit of the effect
         assert self.query("SELECT count(*) FROM trilho.parked_keys") == [(0,)]
         assert self.query("SELECT count(*) FROM trilho.dead_letters") == [(0,)]
 
@@ -97,19 +125,34 @@ class Streams:
 APP = "tests.events.application"
 
 
-@pytest.fixture
-def streams(database: str, tmp_path: Path) -> Iterator[Streams]:
+@contextmanager
+def laid(request: pytest.FixtureRequest, kafka: str | None = None) -> Iterator[Streams]:
+    url, folder = request.getfixturevalue("database"), request.getfixturevalue("tmp_path")
     with ExitStack() as stack:
-        with databases.connect(database) as connection:
+        with databases.connect(url) as connection:
             connection.execute(
                 "CREATE TABLE effects (number bigint GENERATED ALWAYS AS IDENTITY, key text, value text)"
             )
-        app = Trilho("streams", database=database, broker="memory://")
+        app = Trilho("streams", database=url, broker="memory://")
         stack.callback(app.close)
         stack.callback(app.database.close)
-        streams = Streams(database, tmp_path, app)
+        prefix = "" if kafka is None else f"f{uuid4().hex[:8]}."
+        streams = Streams(url, folder, app, kafka, prefix, request.node.stash.setdefault(LOGS, []))
         stack.callback(lambda: [streams.end(name) for name in list(streams.running)])
         yield streams
+
+
+@pytest.fixture
+def streams(request: pytest.FixtureRequest) -> Iterator[Streams]:
+    with laid(request) as made:
+        yield made
+
+
+@pytest.fixture(params=["postgres", "kafka"])
+def either(request: pytest.FixtureRequest) -> Iterator[Streams]:
+    """Streams on each of the logs."""
+    with laid(request, request.getfixturevalue("kafka") if request.param == "kafka" else None) as made:
+        yield made
 
 
 @pytest.mark.parametrize("point", RELAY)
@@ -123,32 +166,29 @@ def test_relay_killed_at_a_fault_point_loses_and_doubles_nothing(streams: Stream
     streams.all_counted_once(300)
 
 
-@pytest.mark.parametrize("point", CONSUME)
-def test_consumer_killed_at_a_fault_point_loses_and_doubles_nothing(streams: Streams, point: str) -> None:
-    streams.start("dispatcher")
-    streams.start("c1", f"{point}=kill@4")
-    streams.publish(200)
-    eventually(lambda: streams.ended("c1"), timeout=PATIENCE)
-    streams.start("c2")
-    streams.publish(100, begin=200)
-    streams.all_counted_once(300)
+def test_consumers_killed_at_every_fault_point_lose_and_double_nothing(either: Streams) -> None:
+    either.start("dispatcher")
+    for place, point in enumerate(CONSUME):
+        either.start(f"c{place}", f"{point}=kill@3")
+        either.publish(100, begin=100 * place)
+        eventually(lambda name=f"c{place}": either.ended(name), timeout=PATIENCE)
+    either.start("healthy")
+    either.all_counted_once(100 * len(CONSUME))
 
 
-@pytest.mark.parametrize("point", CONSUME)
-def test_consumer_that_stands_still_is_replaced_and_its_late_commit_counts_not(streams: Streams, point: str) -> None:
-    streams.start("dispatcher")
-    streams.start("c1", f"{point}=stop@4")
-    streams.publish(200)
-    streams.start("c2")
-    eventually(
-        lambda: streams.query("SELECT name FROM trilho.processes WHERE kind = 'consumer' AND state = 'lost'"),
-        lambda rows: rows == [("c1",)],
-        timeout=PATIENCE,
-    )
-    streams.all_counted_once(200)
-    streams.signal("c1", signal.SIGCONT)
-    streams.publish(100, begin=200)
-    streams.all_counted_once(300)
+def test_consumers_that_stand_still_are_replaced_and_their_late_commits_count_not(either: Streams) -> None:
+    either.start("dispatcher")
+    for place, point in enumerate(CONSUME):
+        either.start(f"c{place}", f"{point}=stop@3")
+        either.publish(100, begin=100 * place)
+        eventually(lambda name=f"c{place}": either.stands_still(name), timeout=PATIENCE)
+    either.start("healthy")
+    count = 100 * len(CONSUME)
+    either.all_counted_once(count)
+    for place in range(len(CONSUME)):
+        either.signal(f"c{place}", signal.SIGCONT)
+    either.publish(100, begin=count)
+    either.all_counted_once(count + 100)
 
 
 @pytest.mark.parametrize("point", RELAY)

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery, chain
 
 import trilho
-from tests.faults import test_events
+from tests.faults import test_events, test_kafka_relay, test_sagas
 from tests.lab import processes
 from tests.lab.lab import Lab
 from tests.lab.ledger import EXACT, account
@@ -23,8 +23,9 @@ POINT = re.compile(r"""\bhit\(\s*"([a-z_.]+)"\s*\)""")
 POINTS = sorted({point for file in SOURCE.rglob("*.py") for point in POINT.findall(file.read_text())})
 IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.")]
 ADOPTING = [point for point in POINTS if point.startswith("adopt.")]
+OF_SAGAS = [point for point in POINTS if point.startswith("saga.")]
 OF_EVENTS = [point for point in POINTS if point.startswith(("relay.", "consume."))]
-IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING + OF_EVENTS]
+IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING + OF_EVENTS + OF_SAGAS]
 
 
 def produce(lab: Lab, key: str, fault: str) -> int:
@@ -65,7 +66,11 @@ def test_worker_killed_at(lab: Lab, point: str) -> None:
 
 
 def test_points_of_events_are_those_of_their_own_tests() -> None:
-    assert sorted(OF_EVENTS) == sorted([*test_events.RELAY, *test_events.CONSUME])
+    assert sorted(OF_EVENTS) == sorted([*test_events.RELAY, *test_events.CONSUME, *test_kafka_relay.POINTS])
+
+
+def test_points_of_sagas_are_those_of_their_own_tests() -> None:
+    assert OF_SAGAS == test_sagas.POINTS
 
 
 @pytest.mark.parametrize("point", ADOPTING)

@@ -1,5 +1,7 @@
 """The API key."""
 
+from base64 import b64encode
+
 import pytest
 
 from tests.http.conftest import Client, Mount
@@ -60,3 +62,21 @@ def test_the_documentation_asks_for_the_key(guarded: Client) -> None:
 def test_without_a_key_nobody_is_asked_for_one(client: Client) -> None:
     assert client.get("/queue/stats").status_code == 200
     assert "securitySchemes" not in client.get("/openapi.json").json()["components"]
+
+
+def basic(password: str) -> list[tuple[bytes, bytes]]:
+    token = b64encode(f"anyone:{password}".encode()).decode()
+    return [*encoded({"Authorization": f"Basic {token}"}), (b"Accept", b"text/html")]
+
+
+def test_a_browser_asks_for_the_key_as_a_password(guarded: Client) -> None:
+    asked = guarded.get("/trilho/op/x", headers={"Accept": "text/html"})
+    assert asked.status_code == 401
+    assert asked.headers["www-authenticate"].startswith("Basic realm=")
+    assert guarded.get("/trilho/op/x", headers=basic("wrong")).status_code == 401
+    assert guarded.get("/trilho/op/x", headers=basic(KEY)).status_code == 404
+
+
+def test_a_password_that_browsers_send_by_themselves_changes_nothing(guarded: Client) -> None:
+    assert guarded.post("/pack", headers=basic(KEY)).status_code == 401
+    assert guarded.delete("/tasks/x", headers=basic(KEY)).status_code == 401

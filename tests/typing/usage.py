@@ -6,7 +6,23 @@ from typing import Any, assert_type
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from trilho import AsyncTx, Job, JobFilter, JobPage, QueueStats, Result, Task, Trilho, Tx
+from trilho import (
+    AsyncTx,
+    IdempotencyKey,
+    Job,
+    JobFilter,
+    JobPage,
+    QueueStats,
+    Result,
+    Retry,
+    Saga,
+    SagaFilter,
+    SagaRun,
+    SagaStep,
+    Task,
+    Trilho,
+    Tx,
+)
 
 app = Trilho("shop", broker="redis://localhost", database="postgresql://localhost")
 
@@ -160,3 +176,57 @@ def progress(current: int) -> None:
 
 higher_order: Callable[[str], Result[str]] = plain.delay
 wrong: Callable[[int], Result[str]] = plain.delay  # error
+
+
+# ---- sagas
+
+
+def reserve(order: int, note: str, tx: Tx) -> bytes:
+    return b""
+
+
+async def ship(order: int) -> float:
+    return 1.0
+
+
+def pay(order: int, key: IdempotencyKey) -> str:
+    return key
+
+
+@app.saga
+async def place_order(saga: Saga, order: int, note: str) -> list[str]:
+    assert_type(await saga.step(plain, "a", 2), str)
+    assert_type(await saga.step(configured, order), float)
+    assert_type(await saga.step(coroutine, order), str)
+    assert_type(await saga.step(reserve, order, note, undo=configured, retry=Retry(attempts=2)), bytes)
+    assert_type(await saga.step(ship, order, timeout=5.0), float)
+    assert_type(await saga.step(pay, order), str)
+    assert_type(await saga.gather(saga.step(ship, order), saga.step(configured, 1)), tuple[float, float])
+    assert_type(await saga.wait_signal("go", timeout=1, into=NewOrder), NewOrder)
+    assert_type(await saga.wait_event("paid", key=order, into=NewOrder), NewOrder)
+    assert_type(await saga.call(small, order), int)
+    await saga.step(ship, "a")  # error
+    await saga.step(reserve, order)  # error
+    await saga.step(ship, order, undone=plain)  # error
+    await saga.call(small, "a")  # error
+    return [note]
+
+
+@app.saga(version=2, events=["paid"], timeout=60)
+async def small(saga: Saga, order: int) -> int:
+    return saga.version + order
+
+
+class NewOrder:
+    pass
+
+
+async def starting() -> None:
+    assert_type(place_order.start(1, "a", id="order-1").get(timeout=3), list[str])
+    assert_type(await (await small.astart(1)).aget(), int)
+    assert_type(small.start(1).history(), list[SagaStep])
+    assert_type(app.sagas.list(SagaFilter(state="STUCK")).items, list[SagaRun])
+    app.sagas.get("order-1").signal("go", {"yes": True})
+    place_order.start("a", "b")  # error
+    place_order.start(1)  # error
+    place_order.start(1, "a", ident="order-1")  # error

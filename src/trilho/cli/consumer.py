@@ -1,5 +1,6 @@
 """`trilho consumer`: a process that handles events."""
 
+import gc
 import logging
 import signal
 import threading
@@ -27,6 +28,9 @@ def consumer(
     """Handle the events that the app subscribes to, until SIGTERM; an app without handlers is no error."""
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s] %(message)s")
     found = load_app(app, data)
+    # Thousands of fetched events are alive at any time: by default the collector goes through all of them over and over.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

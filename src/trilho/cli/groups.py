@@ -9,7 +9,7 @@ import typer
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
 from trilho.cli.output import fail, print_items, print_json
-from trilho.events.admin import ResetTarget
+from trilho.events.reset import ResetTarget
 
 GroupArgument = Annotated[str, typer.Argument(metavar="GROUP")]
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]
@@ -27,8 +27,16 @@ def list_groups(app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json:
     found = load_app(app, data).streams.groups()
     print_items(
         found,
-        ("group", "members", "lag", "parked keys", "dead letters", "topics"),
-        lambda g: (g.name, g.members, g.lag, g.parked_keys, g.dead_letters, ", ".join(g.topics)),
+        ("group", "state", "members", "lag", "parked keys", "dead letters", "topics"),
+        lambda g: (
+            f"{g.name} (foreign)" if g.foreign else g.name,
+            g.state.lower(),
+            g.members,
+            g.lag,
+            g.parked_keys,
+            g.dead_letters,
+            ", ".join(g.topics),
+        ),
         as_json=as_json,
     )
 
@@ -41,8 +49,8 @@ def lag(
     found = load_app(app, data).streams.lag(group)
     print_items(
         found,
-        ("topic", "partition", "offset", "end", "lag", "member"),
-        lambda r: (r.topic, r.partition, r.offset, r.end, r.lag, r.member),
+        ("topic", "partition", "offset", "end", "lag", "log", "member"),
+        lambda r: (r.topic, r.partition, r.offset, r.end, r.lag, r.log, r.member),
         as_json=as_json,
     )
 
@@ -53,7 +61,7 @@ def members(
 ) -> None:
     """Show the processes that read for a group."""
     found = load_app(app, data).streams.members(group)
-    print_items(found, ("name", "host", "pid"), lambda m: (m.name, m.hostname, m.pid), as_json=as_json)
+    print_items(found, ("name", "host", "pid"), lambda m: (m.name, m.hostname, m.pid or "foreign"), as_json=as_json)
 
 
 @groups.command()

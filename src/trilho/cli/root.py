@@ -7,7 +7,7 @@ import sys
 import psycopg
 import typer
 
-from trilho.cli import groups, jobs, observe, services, streams
+from trilho.cli import groups, jobs, observe, sagas, services, streams
 from trilho.cli.consumer import consumer
 from trilho.cli.mail import mail
 from trilho.cli.output import fail
@@ -40,6 +40,7 @@ cli.add_typer(streams.events, name="events")
 cli.add_typer(groups.groups, name="groups")
 cli.add_typer(groups.dead_letters, name="dead-letters")
 cli.add_typer(groups.parked, name="parked")
+cli.add_typer(sagas.group, name="sagas")
 
 
 class LastWarning(logging.Handler):

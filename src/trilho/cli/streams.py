@@ -34,14 +34,23 @@ def create(
     *,
     partitions: Annotated[int, typer.Option("--partitions", min=1)] = 6,
     days: Annotated[
-        float | None, typer.Option("--days", min=0, help="Keep events for so long; for ever unless given.")
+        float | None,
+        typer.Option("--days", min=0, help="Keep events for so long; a new topic keeps them for ever unless given."),
     ] = None,
     app: AppOption = None,
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Make a topic, or give it more partitions."""
-    load_app(app, data).streams.create(topic, partitions, days)
-    typer.echo(f"{topic} has at least {partitions} partitions")
+    try:
+        before = load_app(app, data).streams.create(topic, partitions, days)
+    except ValueError as error:
+        fail(error)
+    typer.echo(f"{topic} has {max(before, partitions)} partitions")
+    if 0 < before < partitions:
+        typer.echo(
+            f"warning: it had {before}, so keys have moved: an event of a key may be handled before older ones of it",
+            err=True,
+        )
 
 
 @topics.command()
@@ -107,7 +116,25 @@ def produce(
         value = json.loads(text)
     except ValueError as error:
         fail(f"the data is not JSON: {error}")
-    typer.echo(load_app(app, data).bus.publish(topic, value, key=key, type=kind).id)
+    try:
+        typer.echo(load_app(app, data).bus.publish(topic, value, key=key, type=kind).id)
+    except ValueError as error:
+        fail(error)
+
+
+@events.command()
+def outbox(app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """Show what was published and waits for the relay, and who relays."""
+    found = load_app(app, data).streams.outbox()
+    if as_json:
+        print_json(asdict(found))
+        return
+    print_table(
+        ("topic", "events", "oldest"), [(w.topic, w.events, f"{w.oldest:%Y-%m-%d %H:%M:%S}") for w in found.waiting]
+    )
+    typer.echo(f"relayed by {', '.join(found.relays) or 'nobody: start a worker or `trilho dispatcher`'}")
+    if found.trouble:
+        typer.echo(found.trouble)
 
 
 def _retention(seconds: float | None) -> str:

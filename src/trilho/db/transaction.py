@@ -108,6 +108,11 @@ class Tx(BaseTx):
         else:
             super().add(sink, row)
 
+    @property
+    def untouched(self) -> bool:
+        """Whether there is nothing to commit."""
+        return self._session is None and not self.pending.rows
+
     def was_harmed(self) -> bool:
         """Whether this transaction could not be begun, failed, or lost its connection: not some other one."""
         if self._session is None:

@@ -1,8 +1,11 @@
 """Failures of a transaction that lie in nobody's code: serialization, deadlock, a server that goes away."""
 
+from collections.abc import Iterator
+
 import psycopg
 
-_STATES = ("40001", "40P01", "57P01", "57P02", "57P03", "25P03")
+_CONTENTION = ("40001", "40P01")
+_STATES = (*_CONTENTION, "57P01", "57P02", "57P03", "25P03")
 
 
 def is_transient(error: BaseException, ours_was_harmed: bool = True) -> bool:
@@ -10,14 +13,22 @@ def is_transient(error: BaseException, ours_was_harmed: bool = True) -> bool:
 
     A lost connection says nothing about whose it was: `ours_was_harmed` tells, for a body may use other databases.
     """
+    return any(_lies_in_nobody(cause, ours_was_harmed) for cause in _told_by_postgresql(error))
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether it is a deadlock or a serialization failure: others did the same work at the same time."""
+    return any(cause.sqlstate in _CONTENTION for cause in _told_by_postgresql(error))
+
+
+def _told_by_postgresql(error: BaseException) -> Iterator[psycopg.Error]:
     cause: BaseException | None = error
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        if isinstance(cause, psycopg.Error) and _lies_in_nobody(cause, ours_was_harmed):
-            return True
+        if isinstance(cause, psycopg.Error):
+            yield cause
         cause = getattr(cause, "orig", None) or cause.__cause__ or cause.__context__
-    return False
 
 
 def _lies_in_nobody(error: psycopg.Error, ours_was_harmed: bool) -> bool:

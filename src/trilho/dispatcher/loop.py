@@ -87,6 +87,7 @@ class Dispatcher:
             Loop("retain", Retain(keeping(settings)), tick, duty=True),
             Loop("forget", forget, 60.0, duty=True),
             Loop("expire log", expire, 1.0, duty=True),
+            Loop("wake sagas", self.app.sagas.wake_due, tick, duty=True),
         ]
         if self.hands is None or self._hand_over is None:
             return shared

@@ -26,6 +26,8 @@ BRIEF = 0.025
 REST = 3.0
 """Pause after a batch, as a multiple of what it took."""
 PAUSE = 60.0
+MAIL_KEPT = 3600.0
+"""Seconds that an event is kept for sagas at least; longer where a run lives that may wait for it."""
 FROM_THE_BEGINNING = 6 * 3600.0
 
 
@@ -51,7 +53,14 @@ def keeping(settings: Settings) -> list[Rule]:
     if limited:
         shortest = min(limited.values())
         jobs += [Rule("groups", "delete_groups", shortest), Rule("chords", "delete_chords", shortest)]
-    return [*jobs, Rule("attempts", "delete_attempts", 0.0), Rule("keys", "delete_keys", 0.0)]
+    if limited:
+        jobs.append(Rule("timeline", "delete_notes", max(limited.values())))
+    sagas = [
+        Rule("sagas", "delete_sagas", seconds, ("COMPLETED",) if SUCCESS in states else ("COMPENSATED",))
+        for states, seconds in limited.items()
+    ]
+    mail = [Rule("saga_mail", "delete_saga_mail", MAIL_KEPT)]
+    return [*jobs, *sagas, *mail, Rule("attempts", "delete_attempts", 0.0), Rule("keys", "delete_keys", 0.0)]
 
 
 @dataclass

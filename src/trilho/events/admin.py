@@ -1,57 +1,48 @@
 """What people ask about streams and do to them: `app.streams`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg.rows import class_row, dict_row
 
 from trilho.db.pool import Connection, brief_transaction
 from trilho.db.sql import beside
-from trilho.errors import GroupActive, UnknownGroup, UnknownTopic
+from trilho.errors import KafkaAway, KafkaRefused, UnknownTopic
 from trilho.events import store
 from trilho.events.event import Event, StoredEvent
+from trilho.events.groups import Groups
 from trilho.events.handling import lane_of, parked_row
+from trilho.events.kafka.store import GROUP as RELAY
+from trilho.events.log_admin import LogAdmin
+from trilho.events.partition import hash_of, shard_of
+from trilho.events.pipes import admins_of
 from trilho.events.reading import Reading, event_of
-from trilho.events.store import Lane, rows_json
+from trilho.events.reset import ResetTarget
+from trilho.events.store import Lane
 from trilho.events.topic import Topic
 from trilho.events.views import (
     DeadLetter,
     GroupView,
     LagView,
     MemberView,
+    OutboxView,
     ParkedKeyView,
     PartitionView,
     ResetView,
     TopicView,
+    WaitingView,
 )
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
 
 SQL = beside(__file__, "admin.sql")
-ResetTo = Literal["earliest", "latest", "offset", "time"]
 LOCKS_FOR = 10.0
 R = TypeVar("R")
 
 _PLAIN = Reading.of(None)
-
-
-@dataclass(frozen=True)
-class ResetTarget:
-    """Where a group is to read from: `offset` and `time` belong to the values of `to` with their names."""
-
-    to: ResetTo
-    offset: int | None = None
-    time: datetime | None = None
-    partition: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.to == "offset") != (self.offset is not None) or (self.to == "time") != (self.time is not None):
-            raise ValueError(
-                "a reset to an offset needs offset=, one to a time needs time=, and the others take neither"
-            )
 
 
 class Streams:
@@ -60,64 +51,91 @@ class Streams:
     def __init__(self, app: "Trilho") -> None:
         self._app = app
 
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(self._app.database, *admins_of(self._app.database))
+
+    @property
+    def _log(self) -> LogAdmin:
+        return self._groups.log
+
     # ---- topics and events
 
     def topics(self) -> list[TopicView]:
         """All topics."""
-        return self._views(TopicView, "topics", name=None)
+        return self._log.topics()
 
     def topic(self, name: str) -> tuple[TopicView, list[PartitionView]]:
         """One topic with its partitions; raises UnknownTopic."""
-        found = self._views(TopicView, "topics", name=name)
-        if not found:
-            raise UnknownTopic(name)
-        return found[0], self._views(PartitionView, "partitions", topic=name)
+        extents = self._log.extents([name])
+        partitions = [PartitionView(place[1], one.first, one.next) for place, one in sorted(extents.items())]
+        return self._topic(name), partitions
 
-    def create(self, name: str, partitions: int, days: float | None = None) -> None:
-        """Make a topic, or give it more partitions; raises ValueError for a name that Kafka refuses."""
+    def create(self, name: str, partitions: int, days: float | None = None) -> int:
+        """Make a topic, or give it more partitions; returns how many it had before, 0 if it is new.
+
+        Without `days` a new topic keeps its events for ever, and another one as it did. Keys move to other partitions
+        when their number grows: events of a key from before and after are not in order among themselves. Raises
+        ValueError for a name that Kafka refuses.
+        """
         made = Topic(name, partitions, None if days is None else timedelta(days=days))
-        self._app.database.run(store.declare, [made])
+        known = self._log.topics(name)
+        if known and days is None and (seconds := known[0].retention_seconds) is not None:
+            made = Topic(name, partitions, timedelta(seconds=seconds))
+        return self._log.create(made)
 
     def tail(self, topic: str, limit: int = 10, partition: int | None = None) -> list[Event[Any]]:
         """The newest events of a topic, newest first; raises UnknownTopic."""
-        self.topic(topic)
-        rows = self._views(StoredEvent, "tail", topic=topic, limit=limit, partition=partition)
-        return [shown(row) for row in rows]
+        self._topic(topic)
+        return [shown(row) for row in self._log.tail(topic, limit, partition)]
 
     def event(self, topic: str, partition: int, offset: int) -> Event[Any] | None:
         """One event; None if it is not there (any more)."""
-        rows = self._views(StoredEvent, "event", topic=topic, partition=partition, offset=offset)
-        return shown(rows[0]) if rows else None
+        found = self._log.event(topic, partition, offset)
+        return shown(found) if found is not None else None
+
+    def outbox(self) -> OutboxView:
+        """What the relay has not moved yet, and who relays."""
+        waiting = self._views(WaitingView, "outbox")
+        relays = self._app.database.run(lambda c: [row[0] for row in c.execute(SQL["relays"])])
+        return OutboxView(waiting, relays, self._trouble([one.topic for one in waiting]))
+
+    def _topic(self, name: str) -> TopicView:
+        found = self._log.topics(name)
+        if not found:
+            raise UnknownTopic(name)
+        return found[0]
+
+    def _trouble(self, topics: Sequence[str]) -> str | None:
+        try:
+            self._log.identities(topics)
+        except (KafkaAway, KafkaRefused) as error:
+            return str(error)
+        return None
 
     # ---- groups
 
     def groups(self) -> list[GroupView]:
-        """All groups that have read something, with their lag."""
-        return self._views(GroupView, "groups")
+        """All groups that have read something, with their lag; on Kafka those of other programs too."""
+        return self._groups.all()
 
     def lag(self, group: str) -> list[LagView]:
-        """Each partition of a group; raises UnknownGroup."""
-        rows = self._views(LagView, "lag", group=group)
-        if not rows:
-            raise UnknownGroup(group)
-        return rows
+        """Each partition of a group, and what it has left of the PostgreSQL log on the way to Kafka.
+
+        Raises UnknownGroup.
+        """
+        return self._groups.lag(group)
 
     def members(self, group: str) -> list[MemberView]:
-        """The processes that read for a group now."""
-        return self._views(MemberView, "live_members", group=group)
+        """Who reads for a group now."""
+        return self._groups.members(group)
 
     def reset(self, group: str, topic: str, target: ResetTarget, dry_run: bool = False) -> list[ResetView]:
         """Let a group read from another place; its parked keys of the topic are forgotten.
 
         Raises UnknownGroup, and GroupActive while members are there: they would go on from where they are.
         """
-        if not dry_run and (names := [member.name for member in self.members(group)]):
-            raise GroupActive(group, names)
-        with self._app.database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
-            rows = _reset(connection, group, topic, target, dry_run)
-        if not rows:
-            raise UnknownGroup(group)
-        return rows
+        return self._groups.reset(group, topic, target, dry_run)
 
     # ---- what failed
 
@@ -141,10 +159,12 @@ class Streams:
     def replay(self, numbers: Sequence[int]) -> int:
         """Let the groups handle these dead letters again, in their order, behind what waits for the same key.
 
-        Returns how many there were: one that was settled before is left alone.
+        One that Kafka refused is published again. Returns how many there were; what was settled before is left alone.
         """
         with self._app.database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
-            return _replay(connection, numbers)
+            count = _replay(connection, numbers)
+        self._app.bus.outbox.nudge()
+        return count
 
     def discard(self, numbers: Sequence[int]) -> int:
         """Settle dead letters without handling them; returns how many there were."""
@@ -188,26 +208,19 @@ def shown(stored: StoredEvent) -> Event[Any]:
     return event_of(stored, data, 1)
 
 
-def _reset(connection: Connection, group: str, topic: str, target: ResetTarget, dry_run: bool) -> list[ResetView]:
-    where = {"group": group, "topic": topic}
-    values = where | {"to": target.to, "offset": target.offset, "time": target.time, "partition": target.partition}
-    with connection.cursor(row_factory=class_row(ResetView)) as cursor:
-        rows = cursor.execute(SQL["reset_targets"], values).fetchall()
-    if rows and not dry_run:
-        moves = [{"partition": row.partition, "to": row.to} for row in rows]
-        connection.execute(SQL["reset"], where | {"rows": rows_json(moves)})
-        connection.execute(SQL["clear_parked"], where | {"partitions": [row.partition for row in rows]})
-    return rows
-
-
-def _settle(connection: Connection, numbers: Sequence[int], how: str) -> list[tuple[str, StoredEvent]]:
+def _settle(connection: Connection, numbers: Sequence[int], how: str) -> list[tuple[int, str, StoredEvent]]:
     rows = connection.execute(SQL["settle_dead_letters"], {"numbers": list(numbers), "how": how}).fetchall()
-    return [(row[1], StoredEvent(*row[2:])) for row in sorted(rows)]
+    return [(row[0], row[1], StoredEvent(*row[2:])) for row in sorted(rows, key=lambda row: row[0])]
 
 
 def _replay(connection: Connection, numbers: Sequence[int]) -> int:
     settled = _settle(connection, numbers, "replayed")
-    for group, event in settled:
+    for number, group, event in settled:
+        if group == RELAY:
+            hash_ = hash_of(event.key)
+            values = {"number": number, "hash": hash_, "shard": shard_of(event.topic, hash_)}
+            connection.execute(SQL["publish_again"], values)
+            continue
         lane = Lane(group, "", event.topic, event.partition)
         store.park_key(connection, lane, lane_of(event), "replayed", 0.0)
         store.park_events(connection, lane, [parked_row(event)])

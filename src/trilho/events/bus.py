@@ -72,8 +72,12 @@ class Bus:
         batch: int = 100,
         start: Start = "earliest",
         transactional: bool = True,
+        timeline: bool | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Handle the events of topics; without `group` the handler's qualified name is the group."""
+        """Handle the events of topics; without `group` the handler's qualified name is the group.
+
+        `timeline` keeps who handled which event when: unless it is said, for handlers that take one event at a time.
+        """
 
         def register(handler: Handler) -> Handler:
             self.subscriptions.add(
@@ -86,6 +90,7 @@ class Bus:
                     batch=batch,
                     start=start,
                     transactional=transactional,
+                    timeline=timeline,
                 )
             )
             return handler
@@ -145,6 +150,7 @@ class Bus:
         event_id = str(uuid_utils.uuid7())
         stored_key = key_bytes(key)
         hash_ = hash_of(stored_key)
+        around = trace.current()
         return NewEvent(
             id=event_id,
             topic=topic,
@@ -153,9 +159,10 @@ class Bus:
             shard=shard_of(topic, hash_),
             type=type or (data.__class__.__name__ if isinstance(data, BaseModel) else topic),
             time=datetime.now(timezone.utc),
-            attributes=Attributes.of(f"/{self.app.main}", event_id, trace.current(), headers).dumped(),
+            attributes=Attributes.of(f"/{self.app.main}", event_id, around, headers).dumped(),
             data=raw,
             content_type=content_type,
+            trace=around,
         )
 
     def _write(self, events: list[NewEvent]) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -11,7 +12,8 @@ from trilho.db.pool import LOST, Database
 from trilho.events.handling import Handling
 from trilho.events.lane import LaneWorker
 from trilho.events.log import Log
-from trilho.events.postgres import PostgresLog
+from trilho.events.pipes import log_of
+from trilho.events.plan import Company
 from trilho.events.store import Lane, Position
 from trilho.events.subscription import ByTopic
 from trilho.events.threads import RunsCoroutines, Threads
@@ -22,7 +24,6 @@ from trilho.processes.store import ProcessInfo, Pulse
 
 log = get_logger("trilho.consumer")
 
-REFRESH = 1.0
 SHORTEST = 0.02
 LEASE = 6.0
 """Seconds; a killed member's partitions move within this and a refresh."""
@@ -47,7 +48,7 @@ class Consumer:
     options: ConsumerOptions
     workers: dict[Lane, LaneWorker] = field(default_factory=dict)
     pulse: Pulse = field(default_factory=Pulse)
-    _refresh_at: float = 0.0
+    _company: defaultdict[str, Company] = field(default_factory=lambda: defaultdict(Company))
     _ending: bool = False
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class Consumer:
         self.database.make_room(self.options.concurrency + 2)
         lease = min(LEASE, self.database.settings.lease)
         self.lease = Lease(self.database, self._info(lease), lambda: self.pulse, SharedState(1), self._on_lease_lost)
-        self.log: Log = PostgresLog(self.database, self.subscriptions, lambda: self.lease.incarnation)
+        self.log: Log = log_of(self.database, self.subscriptions, lambda: self.lease.incarnation)
 
     def _info(self, lease: float) -> ProcessInfo:
         return ProcessInfo(
@@ -71,7 +72,7 @@ class Consumer:
 
     def _on_lease_lost(self) -> None:
         """The partitions are somebody else's by now, or ours under a new name: every commit of ours will say so."""
-        self._refresh_at = 0.0
+        self.log.wake()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then end what is in hand, within the grace."""
@@ -89,26 +90,24 @@ class Consumer:
     # ---- sharing
 
     def _refresh(self) -> None:
-        now = time.monotonic()
-        if now < self._refresh_at:
-            return
-        self._refresh_at = now + REFRESH
         try:
             change = self.log.refresh()
+            for lane in (change.leaving | change.taken.keys()) & self.workers.keys():
+                self.workers[lane].leaving = True
+            for lane, position in change.taken.items():
+                self.workers[lane] = self._worker(lane, position)
+            self._let_go()
         except LOST as error:
             log.warning("postgresql.away", error=str(error).strip())
-            return
-        for lane, position in change.taken.items():
-            self.workers[lane] = self._worker(lane, position)
-        self._let_go(change.leaving)
 
     def _worker(self, lane: Lane, position: Position) -> LaneWorker:
         subscription = self.subscriptions[lane.group, lane.topic]
         log.info("lane.taken", group=lane.group, topic=lane.topic, partition=lane.partition, offset=position.offset)
-        return LaneWorker(self.log, lane, Handling(self.database, subscription, lane, self.coroutines.run), position)
+        handling = Handling(self.database, subscription, lane, self.coroutines.run)
+        return LaneWorker(self.log, lane, handling, position, self._company[lane.group])
 
-    def _let_go(self, leaving: frozenset[Lane]) -> None:
-        for lane in [lane for lane, worker in self.workers.items() if lane in leaving or worker.lost]:
+    def _let_go(self) -> None:
+        for lane in [lane for lane, worker in self.workers.items() if worker.leaving or worker.lost]:
             if not self.workers[lane].running:
                 del self.workers[lane]
                 self.log.release([lane])
@@ -119,8 +118,11 @@ class Consumer:
         """Begin a step of each lane that may have something."""
         now = time.monotonic()
         for worker in self.workers.values():
-            wanted = looking is None or worker.lane.topic in looking
-            if wanted and not worker.running and not worker.lost and worker.not_before <= now:
+            if looking is not None and worker.lane.topic not in looking:
+                continue
+            worker.rung = True  # before it is asked whether it runs: a step that ends now must see it
+            idle = not worker.running and not worker.leaving and not worker.lost
+            if idle and worker.not_before <= now:
                 worker.running = True
                 self._submit_step(worker)
         self.pulse.running = sum(worker.running for worker in self.workers.values())
@@ -135,12 +137,15 @@ class Consumer:
         self.threads.submit(lambda: self._step(worker))
 
     def _step(self, worker: LaneWorker) -> None:
-        more = not self._ending and worker.step()
+        worker.rung = False
+        more = not self._ending and not worker.leaving and worker.step()
         self.pulse.last_progress = time.time()
         if more and not worker.lost:
             self._submit_step(worker)
-        else:
-            worker.running = False
+            return
+        worker.running = False
+        if worker.leaving or worker.rung:
+            self.log.wake()
 
     # ---- ending
 

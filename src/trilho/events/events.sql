@@ -7,12 +7,18 @@
 
 -- name: publish
 -- Positions are given in the order of the list, which is the order of the publish() calls of the transaction.
+-- Noted in the timeline here, not when it is relayed: the same on its way into either log, and one commit.
+WITH r AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
+        shard smallint, hash integer, topic text, id text, key text, type text, time timestamptz, attributes text,
+        data text, raw boolean, content_type text, operation text, cause text, via text, noted_key text)),
+noted AS (
+    INSERT INTO trilho.timeline (operation, kind, id, cause, via, name, key)
+    SELECT operation, 'event', id, cause, via, topic, noted_key FROM r WHERE operation IS NOT NULL)
 INSERT INTO trilho.outbox (shard, hash, topic, id, key, type, time, attributes, data, content_type)
 SELECT shard, hash, topic, id, decode(key, 'base64'), type, time, attributes,
        CASE WHEN raw THEN decode(data, 'base64') ELSE convert_to(data, 'UTF8') END, content_type
-FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
-    shard smallint, hash integer, topic text, id text, key text, type text, time timestamptz, attributes text,
-    data text, raw boolean, content_type text)
+FROM r
 RETURNING 1;
 
 -- name: declare
@@ -110,13 +116,26 @@ SELECT %(group)s, %(log)s, %(topic)s, n,
             THEN coalesce(p.next_offset, 0) ELSE coalesce(p.first_offset, 0) END
 FROM generate_series(0, %(partitions)s - 1) AS n
 LEFT JOIN trilho.log_partitions p ON p.topic = %(topic)s AND p.partition = n
+-- What is there is not even tried: a conflict waits for whoever moves that row, and he may stand still.
+WHERE NOT EXISTS (
+    SELECT 1 FROM trilho.offsets o
+    WHERE o."group" = %(group)s AND o.log = %(log)s AND o.topic = %(topic)s AND o.partition = n)
 ORDER BY n ON CONFLICT DO NOTHING;
+
+-- name: free_partitions
+-- The generation of each partition of a topic that nobody alive owns.
+SELECT o.partition, o.generation FROM trilho.offsets o
+WHERE o."group" = %(group)s AND o.log = %(log)s AND o.topic = %(topic)s AND o.partition = ANY(%(partitions)s)
+  AND (o.owner IS NULL OR o.owner = %(owner)s OR NOT EXISTS (
+      SELECT 1 FROM trilho.processes p
+      WHERE p.incarnation = o.owner AND p.state IN ('running', 'stopping') AND p.seen_at + p.lease > clock_timestamp()));
 
 -- name: take_partitions
 -- A new generation for each partition that changes hands: what the former owner still has in hand counts no more.
+-- Ours already, if giving it up did not reach the server.
 UPDATE trilho.offsets o SET owner = %(owner)s, generation = generation + 1
 WHERE o."group" = %(group)s AND o.log = %(log)s AND o.topic = %(topic)s AND o.partition = ANY(%(partitions)s)
-  AND (o.owner IS NULL OR NOT EXISTS (
+  AND (o.owner IS NULL OR o.owner = %(owner)s OR NOT EXISTS (
       SELECT 1 FROM trilho.processes p
       WHERE p.incarnation = o.owner AND p.state IN ('running', 'stopping') AND p.seen_at + p.lease > clock_timestamp()))
 RETURNING partition, next_offset, generation;
@@ -125,10 +144,54 @@ RETURNING partition, next_offset, generation;
 UPDATE trilho.offsets SET owner = NULL
 WHERE owner = %(owner)s AND "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = ANY(%(partitions)s);
 
+-- name: generations
+SELECT partition, generation FROM trilho.offsets
+WHERE "group" = %(group)s AND log = %(log)s AND topic = %(topic)s;
+
+-- name: read_logs
+-- Kinds of logs in which the group has read this topic: 'postgres', 'kafka'.
+SELECT DISTINCT split_part(log, ':', 1) FROM trilho.offsets WHERE "group" = %(group)s AND topic = %(topic)s;
+
+-- name: begin_partitions
+-- On Kafka: whoever inserts first decides for all partitions.
+INSERT INTO trilho.offsets ("group", log, topic, partition, next_offset)
+SELECT %(group)s, %(log)s, %(topic)s, partition, "offset"
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (partition integer, "offset" bigint)
+ORDER BY partition ON CONFLICT DO NOTHING;
+
+-- name: wait_at_most
+SELECT set_config('lock_timeout', %(milliseconds)s, true);
+
+-- name: seize_partitions
+-- Kafka gave them to us: the former owner's lease does not matter, and what he still has in hand counts no more.
+UPDATE trilho.offsets o SET owner = %(owner)s, generation = generation + 1
+FROM (SELECT partition FROM trilho.offsets
+      WHERE "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
+      ORDER BY partition FOR UPDATE) mine
+WHERE o."group" = %(group)s AND o.log = %(log)s AND o.topic = %(topic)s AND o.partition = mine.partition
+RETURNING o.partition, o.next_offset, o.generation;
+
+-- name: rename_owner
+-- The same process under a new lease; what it took on Kafka is its own until Kafka says otherwise.
+UPDATE trilho.offsets SET owner = %(new)s WHERE owner = %(old)s AND log LIKE 'kafka:%%';
+
+-- name: undrained
+-- Which of these groups have something left to read in the PostgreSQL log of a topic.
+SELECT DISTINCT s."group", s.topic
+FROM json_to_recordset(CAST(%(rows)s AS json)) AS s ("group" text, topic text, latest boolean)
+JOIN trilho.topics t ON t.name = s.topic
+JOIN trilho.log_partitions p ON p.topic = s.topic
+LEFT JOIN trilho.offsets o ON o."group" = s."group" AND o.log = 'postgres:' || t.identity::text AND o.topic = s.topic
+                          AND o.partition = p.partition
+WHERE p.next_offset > coalesce(o.next_offset, p.first_offset)
+  AND (o.partition IS NOT NULL OR NOT s.latest OR EXISTS (
+      SELECT 1 FROM trilho.offsets b
+      WHERE b."group" = s."group" AND b.log = 'postgres:' || t.identity::text AND b.topic = s.topic));
+
 -- name: position
--- Where a lane stands, after a swap that did not hit: NULL generation if it is not ours any more.
+-- Where a lane stands, after a swap that did not hit; it is ours as long as it has our generation.
 SELECT next_offset, generation FROM trilho.offsets
-WHERE "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = %(partition)s AND owner = %(owner)s;
+WHERE "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = %(partition)s;
 
 -- name: end_backends
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -139,7 +202,15 @@ SELECT topic, partition, "offset", id, key, type, time, attributes, data, conten
 WHERE topic = %(topic)s AND partition = %(partition)s AND "offset" >= %(offset)s ORDER BY "offset" LIMIT %(limit)s;
 
 -- name: swap
--- Last statement of a handler's transaction: the offset moves with the effects, once, and only for its owner.
+-- Last statement of a handler's transaction: the offset moves with the effects, once, and only for its owner. What was
+-- handled is noted for the timeline on the way.
+WITH noted AS (
+    INSERT INTO trilho.timeline (
+        operation, kind, id, via, name, key, at, ended_at, outcome, attempt, partition, "offset")
+    SELECT operation, 'handling', id, left(%(group)s, 255), %(topic)s, key, clock_timestamp() - begun * interval '1 second',
+           clock_timestamp() - (begun - took) * interval '1 second', 'done', 1, %(partition)s, e."offset"
+    FROM unnest(%(operations)s::text[], %(ids)s::text[], %(keys)s::text[], %(offsets)s::bigint[], %(begun)s::float8[],
+                %(took)s::float8[]) AS e (operation, id, key, "offset", begun, took))
 UPDATE trilho.offsets SET next_offset = %(to)s, moved_at = clock_timestamp()
 WHERE "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = %(partition)s
   AND generation = %(generation)s AND next_offset = %(from)s
@@ -150,6 +221,14 @@ RETURNING 1;
 SELECT 1 FROM trilho.offsets
 WHERE "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = %(partition)s
   AND generation = %(generation)s FOR SHARE;
+
+-- name: wait_turn
+-- One batch of a group at a time, of those that ask for it.
+SELECT pg_advisory_xact_lock(7407, hashtext(%(group)s));
+
+-- name: some_parked
+-- Mostly nothing waits: then the keys of a batch need not be looked at. A key may have moved from another partition.
+SELECT 1 FROM trilho.parked_keys WHERE "group" = %(group)s AND topic = %(topic)s LIMIT 1;
 
 -- name: lock_parked
 -- Which of these lanes wait already; the marker stays locked, so that nobody un-parks the lane under a new event.

@@ -2,23 +2,25 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, TypeAlias
 
 from trilho import trace
 from trilho.db.pool import Connection, Database
 from trilho.db.text import escaped
 from trilho.db.transaction import Tx, installed
-from trilho.db.transient import is_transient
+from trilho.db.transient import is_contention, is_transient
 from trilho.errors import ClaimLost
 from trilho.events import store
-from trilho.events.envelope import Attributes
 from trilho.events.event import StoredEvent
+from trilho.events.noting import DONE, NOTHING, QUEUED, Handled, handled, noted, trace_of
 from trilho.events.plan import Failure
 from trilho.events.store import Lane, Position
 from trilho.events.subscription import Subscription
+from trilho.timeline import note
+from trilho.timeline.note import Note
 from trilho.trace import Trace
 
 
@@ -32,13 +34,22 @@ class HandlerFailed(Exception):
         self.transient = is_transient(error, tx is not None and tx.was_harmed())
 
 
-@contextmanager
-def blamed_on(index: int | None, tx: Tx | None) -> Iterator[None]:
-    """What is raised in the block is the fault of one event, or of nobody knows which."""
-    try:
-        yield
-    except Exception as error:
-        raise HandlerFailed(index, error, tx) from error
+Numbered: TypeAlias = Sequence[tuple[int, StoredEvent]]
+"""Events with their index in the batch."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """The event whose handler runs; the index is None where nobody can tell which one it is."""
+
+    index: int | None
+    event: StoredEvent
+    group: str
+    begun: list[float] = field(default_factory=list)
+
+    def trace(self) -> Trace:
+        """What the handler's own jobs and events belong to; asked seldom, so it is read when it is asked for."""
+        return trace_of(self.event, self.group)
 
 
 @dataclass(frozen=True)
@@ -50,95 +61,126 @@ class Handling:
     lane: Lane
     run_async: Callable[[Coroutine[Any, Any, Any]], Any]
 
-    def __call__(self, events: Sequence[StoredEvent], now: Position) -> Failure | None:
-        """Handle the events and move the offset past them; raises ClaimLost when the lane is not ours any more."""
+    def __call__(self, events: Sequence[StoredEvent], now: Position, alone: bool = False) -> Failure | None:
+        """Handle the events and move the offset past them; raises ClaimLost when the lane is not ours any more.
+
+        `alone` keeps other batches of the group, those that are to be alone too, from running at the same time.
+        """
         try:
             if self.subscription.transactional:
-                self._in_one_commit(events, now)
+                self._in_one_commit(events, now, alone)
             else:
-                self._one_by_one(events, now)
+                self._outside(events, now)
         except ClaimLost:
             raise
         except HandlerFailed as failed:
-            return Failure(failed.index, failed.error, failed.transient)
+            return Failure(failed.index, failed.error, failed.transient, is_contention(failed.error))
         except Exception as error:  # the commit failed, for a reason in some event of the batch or in none
-            return Failure(None, error, is_transient(error))
+            return Failure(None, error, is_transient(error), is_contention(error))
         return None
 
-    def _in_one_commit(self, events: Sequence[StoredEvent], now: Position) -> None:
+    def _in_one_commit(self, events: Sequence[StoredEvent], now: Position, alone: bool) -> None:
         tx = Tx(self.database, application_name=backend_name(self.lane, now.generation))
         try:
-            tx.pending.last = lambda connection: self._swap(connection, now, events[-1].offset + 1)
+            done: list[Handled] = []
+            tx.pending.last = lambda connection: self._swap(connection, now, events[-1].offset + 1, done[0])
+            if alone:
+                store.wait_turn(tx.raw, self.lane.group)
             flowing = self._append_to_parked(tx.raw, events)
             with installed(tx):
-                self._call(flowing, tx)
+                done.append(self._handled(flowing, self._call(flowing, tx)))
                 tx.flush()
             tx.commit()
             self.database.faults.hit("consume.after_commit")
         finally:
             tx.close()
 
-    def _one_by_one(self, events: Sequence[StoredEvent], now: Position) -> None:
-        """Outside of any transaction, for long handlers: at least once; each event that is done counts at once."""
-        for event in events:
-            with self.database.connection() as connection, connection.transaction():
-                parked = not self._append_to_parked(connection, [event])
-            if not parked:
-                self._call([(event.offset - events[0].offset, event)], None)
-            with self.database.connection() as connection:
-                self._swap(connection, now, event.offset + 1)
-            now = Position(event.offset + 1, now.generation)
+    def _outside(self, events: Sequence[StoredEvent], now: Position) -> None:
+        """Outside of any transaction, for long handlers, one event at a time: at least once."""
+        [event] = events
+        with self.database.connection() as connection, connection.transaction():
+            flowing = self._append_to_parked(connection, events)
+        done = self._handled(flowing, self._call(flowing, None))
+        with self.database.connection() as connection, connection.transaction():
+            self._swap(connection, now, event.offset + 1, done)
 
     def _append_to_parked(self, connection: Connection, events: Sequence[StoredEvent]) -> list[tuple[int, StoredEvent]]:
         """Let the events of keys that wait queue behind what they wait for; returns the others, with their index."""
+        if not store.some_parked(connection, self.lane):
+            return list(enumerate(events))
         waiting = store.lock_parked(connection, self.lane, sorted({lane_of(event) for event in events}))
         behind = [event for event in events if lane_of(event) in waiting]
         if behind:
             store.park_events(connection, self.lane, [parked_row(event) for event in behind])
+            self.note(connection, [noted(event, self.lane.group, QUEUED, attempt=0) for event in behind])
         return [(index, event) for index, event in enumerate(events) if lane_of(event) not in waiting]
 
-    def _call(self, events: Sequence[tuple[int, StoredEvent]], tx: Tx | None, attempt: int = 1) -> None:
+    def _call(self, events: Sequence[tuple[int, StoredEvent]], tx: Tx | None, attempt: int = 1) -> list[float]:
+        """One event after the other; gives when each began. What is raised is the fault of the one whose turn it is."""
         if not events:
-            return
-        if self.subscription.reading.many:
-            self._call_with_list(events, tx, attempt)
-            return
-        for index, event in events:
-            with blamed_on(index, tx):
-                self._invoke(self.subscription.reading(event, attempt), event, tx)
+            return []
+        turn = Turn(*events[0], self.lane.group)
+        try:
+            with trace.entered(turn.trace):
+                if self.subscription.reading.many:
+                    self._call_with_list(events, tx, attempt, turn)
+                elif self.subscription.is_async:
+                    self.run_async(self._await_each(events, tx, attempt, turn))
+                else:
+                    self._call_each(events, tx, attempt, turn)
+        except Exception as error:
+            raise HandlerFailed(turn.index, error, tx) from error
+        return turn.begun
 
-    def _call_with_list(self, events: Sequence[tuple[int, StoredEvent]], tx: Tx | None, attempt: int) -> None:
-        arguments = []
-        for index, event in events:
-            with blamed_on(index, tx):
-                arguments.append(self.subscription.reading(event, attempt))
-        with blamed_on(None, tx):
-            self._invoke(arguments, events[0][1], tx)
+    def _handled(self, events: Numbered, begun: Sequence[float]) -> Handled:
+        if not events or not self.subscription.timeline:
+            return NOTHING
+        return handled([event for _, event in events], begun)
 
-    def _invoke(self, argument: Any, event: StoredEvent, tx: Tx | None) -> None:
-        subscription = self.subscription
-        with trace.entered(trace_of(event)):
-            given = {subscription.tx_name: tx} if subscription.tx_name is not None else {}
-            result = subscription.handler(argument, **given)
+    def _call_each(self, events: Numbered, tx: Tx | None, attempt: int, turn: "Turn") -> None:
+        handler, reading, given = self.subscription.handler, self.subscription.reading, self._given(tx)
+        for turn.index, turn.event in events:
+            turn.begun.append(monotonic())
+            result = handler(reading(turn.event, attempt), **given)
             if isinstance(result, Coroutine):
                 self.run_async(result)
+
+    async def _await_each(self, events: Numbered, tx: Tx | None, attempt: int, turn: "Turn") -> None:
+        handler, reading, given = self.subscription.handler, self.subscription.reading, self._given(tx)
+        for turn.index, turn.event in events:
+            turn.begun.append(monotonic())
+            await handler(reading(turn.event, attempt), **given)
+
+    def _call_with_list(self, events: Numbered, tx: Tx | None, attempt: int, turn: "Turn") -> None:
+        arguments = []
+        for turn.index, turn.event in events:
+            arguments.append(self.subscription.reading(turn.event, attempt))
+        turn.index, turn.event = None, events[0][1]
+        turn.begun = [monotonic()] * len(events)
+        result = self.subscription.handler(arguments, **self._given(tx))
+        if isinstance(result, Coroutine):
+            self.run_async(result)
+
+    def _given(self, tx: Tx | None) -> dict[str, Tx | None]:
+        return {self.subscription.tx_name: tx} if self.subscription.tx_name is not None else {}
 
     def retry(self, event: StoredEvent, attempt: int, tx: Tx) -> None:
         """Handle one parked event in a transaction that the caller commits; raises HandlerFailed."""
         with installed(tx):
-            self._call([(0, event)], tx, attempt)
+            [begun] = self._call([(0, event)], tx, attempt)
             tx.flush()
+        self.note(tx.raw, [noted(event, self.lane.group, DONE, attempt=attempt, took=monotonic() - begun)])
 
-    def _swap(self, connection: Connection, now: Position, to: int) -> None:
+    def note(self, connection: Connection, notes: Sequence[Note]) -> None:
+        """Keep these for the timeline, if the subscription wants one."""
+        if self.subscription.timeline:
+            note.write(connection, notes)
+
+    def _swap(self, connection: Connection, now: Position, to: int, done: Handled) -> None:
         self.database.faults.hit("consume.before_commit")
-        if not store.swap(connection, self.lane, now, to):
+        if not store.swap(connection, self.lane, now, to, done):
             raise ClaimLost(f"{self.lane} was handed to another consumer, or its offset was reset")
-
-
-def trace_of(event: StoredEvent) -> Trace:
-    """What a handler's own jobs and events belong to."""
-    attributes = Attributes.loaded(event.attributes)
-    return Trace(attributes.correlation_id, event.id, attributes.traceparent)
+        self.database.faults.hit("consume.swapped")
 
 
 def lane_of(event: StoredEvent) -> str:

@@ -1,7 +1,7 @@
 """One lane at work: fetch, handle, and what follows from how it went."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trilho.db.pool import LOST
 from trilho.db.transient import is_transient
@@ -10,7 +10,7 @@ from trilho.events.event import StoredEvent
 from trilho.events.handling import Handling
 from trilho.events.log import Log
 from trilho.events.parking import Parking
-from trilho.events.plan import Failure, after
+from trilho.events.plan import Company, Failure, after
 from trilho.events.store import Lane, Position
 from trilho.log import get_logger
 
@@ -28,15 +28,18 @@ class LaneWorker:
     lane: Lane
     handling: Handling
     position: Position
+    company: Company = field(default_factory=Company)  # of all lanes of the group here
     limit: int = 1
     troubles: int = 0
     parked_at: float = 0.0
     not_before: float = 0.0
     running: bool = False
+    rung: bool = False  # somebody said that there may be something new since its last step began
+    leaving: bool = False  # to be let go as soon as it does not run
     lost: bool = False
 
     def __post_init__(self) -> None:
-        self.limit = self.handling.subscription.batch
+        self.limit = self.handling.subscription.most
         self.parking = Parking(self.handling)
 
     def step(self) -> bool:
@@ -68,15 +71,19 @@ class LaneWorker:
         events = self.log.fetch(self.lane, self.position, self.limit)
         if not events:
             return False
-        if events[0].offset > self.position.offset:
-            self._report_gap(events[0])
-        failure = self.handling(events, self.position)
-        self._follow(events, failure)
+        alone = self.company.alone
+        failure = self.handling(events, self.position, alone)
+        self._follow(events, failure, alone)
         return self.not_before <= time.monotonic()
 
-    def _follow(self, events: list[StoredEvent], failure: Failure | None) -> None:
-        following = after(len(events), self.limit, self.handling.subscription.batch, failure, self.troubles)
+    def _follow(self, events: list[StoredEvent], failure: Failure | None, alone: bool) -> None:
+        most = self.handling.subscription.most
+        following = after(len(events), self.limit, most, failure, self.troubles, alone)
         self.limit = following.limit
+        if failure is None:
+            self.company.well()
+        elif failure.contention and not alone:
+            self.company.contention()
         self.troubles = self.troubles + 1 if failure is not None and failure.transient else 0
         if following.step == "go on":
             self._advance(events[-1].offset + 1)
@@ -94,6 +101,7 @@ class LaneWorker:
 
     def _advance(self, offset: int) -> None:
         self.position = Position(offset, self.position.generation)
+        self.log.done(self.lane, self.position)
 
     def _pause(self, seconds: float) -> None:
         self.not_before = time.monotonic() + seconds
@@ -103,14 +111,3 @@ class LaneWorker:
         self.lost = found is None or found.generation != self.position.generation
         if found is not None and not self.lost:
             self.position = found
-
-    def _report_gap(self, first: StoredEvent) -> None:
-        missing = first.offset - self.position.offset
-        log.error(
-            "events.expired",
-            group=self.lane.group,
-            topic=self.lane.topic,
-            partition=self.lane.partition,
-            count=missing,
-            hint="the topic keeps its events for too short a time for this group",
-        )

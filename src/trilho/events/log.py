@@ -1,44 +1,73 @@
 """The port of an event log, as a consumer process sees it: which lanes are ours, and what is in them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from trilho.events.event import StoredEvent
 from trilho.events.store import Lane, Position
+from trilho.log import get_logger
+
+log = get_logger("trilho.consumer")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Lanes that are ours from now on, and those that we have to let go as soon as nothing of them is in hand."""
+    """Lanes that we have to let go as soon as nothing of them is in hand, and those that are ours from now on.
 
-    taken: dict[Lane, Position]
-    leaving: frozenset[Lane]
+    A lane may be in both: then it was ours before, and begins anew.
+    """
+
+    taken: dict[Lane, Position] = field(default_factory=dict)
+    leaving: frozenset[Lane] = frozenset()
+
+
+NOTHING = Change()
 
 
 class Log(Protocol):
     """One event log for all groups of one consumer process."""
 
     def refresh(self) -> Change:
-        """Look who else is there, and share the partitions with them."""
+        """What changed about our share of the partitions; called all the time."""
         ...
 
     def release(self, lanes: Sequence[Lane]) -> None:
-        """Let others have these lanes."""
+        """Nothing of these lanes is in hand any more: others may have them."""
         ...
 
     def fetch(self, lane: Lane, now: Position, limit: int) -> list[StoredEvent]:
         """Up to `limit` events from a position on; must not wait for more."""
         ...
 
+    def done(self, lane: Lane, now: Position) -> None:
+        """What comes before this position is committed."""
+        ...
+
     def position(self, lane: Lane) -> Position | None:
-        """Where PostgreSQL has the lane; None if it is not ours any more."""
+        """Where PostgreSQL has the lane; it is ours only while the generation is."""
         ...
 
     def wait(self, seconds: float) -> set[str]:
         """Wait until topics may have something new; returns them, or nothing when nobody can tell."""
         ...
 
+    def wake(self) -> None:
+        """End a wait."""
+        ...
+
     def close(self) -> None:
         """Leave all groups."""
         ...
+
+
+def report_expired(lane: Lane, count: int) -> None:
+    """The alarm for events that the log dropped before the group had read them."""
+    log.error(
+        "events.expired",
+        group=lane.group,
+        topic=lane.topic,
+        partition=lane.partition,
+        count=count,
+        hint="the topic keeps its events for too short a time for this group",
+    )

@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trilho import trace
+from trilho.events.envelope import key_text
 from trilho.events.event import JSON, NewEvent
 from trilho.events.store import SQL, rows_json
+from trilho.timeline.note import short
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,7 @@ class OutboxSink:
 
     def committed(self, rows: Sequence[NewEvent]) -> None:
         """Let the relay look."""
+        trace.had_effect()
         self.nudge()
 
 
@@ -44,4 +48,18 @@ def _row(event: NewEvent) -> dict[str, Any]:
         "data": base64.b64encode(event.data).decode() if raw else event.data.decode(),
         "raw": raw,
         "content_type": event.content_type,
+        **_note(event),
+    }
+
+
+def _note(event: NewEvent) -> dict[str, str | None]:
+    """For the timeline: an event that nothing brought about begins an operation, and is noted when it is handled."""
+    if event.trace.correlation_id is None:
+        return {}
+    key = key_text(event.key)
+    return {
+        "operation": short(event.trace.correlation_id),
+        "cause": event.trace.causation_id,
+        "via": event.trace.via,
+        "noted_key": short(key) if isinstance(key, str) else None,
     }

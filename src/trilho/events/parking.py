@@ -11,6 +11,7 @@ from trilho.errors import ClaimLost
 from trilho.events import store
 from trilho.events.event import StoredEvent
 from trilho.events.handling import HandlerFailed, Handling, backend_name, lane_of, parked_row
+from trilho.events.noting import DEAD_LETTER, PARKED, RETRY, noted
 from trilho.events.store import ParkedEvent, Position
 from trilho.log import get_logger
 
@@ -48,10 +49,12 @@ class Parking:
         if pause is None and self.handling.subscription.on_failure == "dead_letter":
             log.error("event.given_up", **_named(self, event), error=told)
             store.bury(connection, self.handling.lane, event, 1, told)
+            self._note(connection, event, DEAD_LETTER, 1, told)
             return
         log.warning("event.parked", **_named(self, event), error=told, retry_in=pause)
         store.park_key(connection, self.handling.lane, lane_of(event), told, pause)
         store.park_events(connection, self.handling.lane, [parked_row(event)])
+        self._note(connection, event, RETRY if pause is not None else PARKED, 1, told)
 
     def retry_one(self, generation: int) -> bool:
         """Try the parked key that is due the longest; whether there was one. Raises ClaimLost."""
@@ -90,9 +93,14 @@ class Parking:
                 log.error("event.given_up", **_named(self, due.event), attempts=attempts, error=told)
                 store.bury(connection, lane, due.event, attempts, told)
                 store.settle_parked(connection, lane, due)
+                self._note(connection, due.event, DEAD_LETTER, attempts, told)
             else:
                 log.warning("event.failed", **_named(self, due.event), attempts=attempts, error=told, retry_in=pause)
                 store.postpone_parked(connection, lane, due.lane, told, pause)
+                self._note(connection, due.event, RETRY if pause is not None else PARKED, attempts, told)
+
+    def _note(self, connection: Connection, event: StoredEvent, outcome: str, attempt: int, error: str) -> None:
+        self.handling.note(connection, [noted(event, self.handling.lane.group, outcome, attempt=attempt, error=error)])
 
     def _pause(self, attempts: int, error: BaseException) -> float | None:
         return self.handling.subscription.retry.pause(attempts, error)

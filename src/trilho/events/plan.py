@@ -13,6 +13,7 @@ class Failure:
     index: int | None
     error: BaseException
     transient: bool = False
+    contention: bool = False  # a deadlock or a serialization failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,47 @@ class Next:
     pause: float = 0.0
 
 
-def after(size: int, limit: int, most: int, failure: Failure | None, troubles: int) -> Next:
+ALONE_AT_FIRST, ALONE_AT_MOST = 100, 10_000
+
+
+@dataclass
+class Company:
+    """Whether the batches of a group run one at a time, in all lanes of this process: since a deadlock, for a while.
+
+    A deadlock costs its lanes PostgreSQL's `deadlock_timeout`, a second, and large batches of shared rows make
+    deadlocks over and over. Alone, a batch keeps its size; a smaller one would only make them less likely.
+    """
+
+    alone_for: int = 0  # batches
+    next_time: int = ALONE_AT_FIRST
+
+    @property
+    def alone(self) -> bool:
+        """Whether the next batch runs alone."""
+        return self.alone_for > 0
+
+    def contention(self) -> None:
+        """Batches got into each other's way."""
+        self.alone_for = self.next_time
+        self.next_time = min(ALONE_AT_MOST, self.next_time * 4)
+
+    def well(self) -> None:
+        """A batch went well."""
+        if self.alone_for > 0:
+            self.alone_for -= 1
+
+
+def after(size: int, limit: int, most: int, failure: Failure | None, troubles: int, alone: bool = False) -> Next:
     """What follows a batch of `size` events read with `limit`; `troubles` are transient failures in a row.
 
     A failing event is reached by itself before it is parked, so that what came before it in its batch counts first. A
-    batch that met a deadlock is halved and grows back slowly: large batches of shared rows make deadlocks likely.
+    batch that met a deadlock though it ran alone, or another trouble, is halved and grows back slowly.
     """
     if failure is None:
         return Next("go on", min(most, limit + max(1, limit // 4)))
     if failure.transient:
-        return Next("wait", max(1, size // 2), min(5.0, 0.02 * 2 ** min(troubles, 8)))
+        smaller = alone or not failure.contention
+        return Next("wait", max(1, size // 2) if smaller else limit, min(5.0, 0.02 * 2 ** min(troubles, 8)))
     if size == 1:
         return Next("park", most)
     if failure.index:

@@ -38,7 +38,7 @@ class Reading:
             return decoded(stored.data, stored.content_type)
         if stored.content_type == BINARY:
             return self.adapter.validate_python(stored.data)
-        return self.adapter.validate_json(stored.data)
+        return self.adapter.validator.validate_json(stored.data)  # what `validate_json` comes to, event by event
 
 
 def event_of(stored: StoredEvent, data: Any, attempt: int) -> Event[Any]:

@@ -1,4 +1,4 @@
-"""The relay: moves what was published from the outbox into the log, in order for each key. Part of every dispatcher."""
+"""The relay: takes what was published out of the outbox, in order for each key. Part of every dispatcher."""
 
 import threading
 import time
@@ -6,27 +6,22 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from trilho.db.pool import LOST, Connection, Database, brief_transaction
-from trilho.db.wakeups import Listener
+from trilho.db.pool import LOST, Connection, Database
+from trilho.db.wakeups import Bell, Listener
 from trilho.events import store
 from trilho.events.nudge import OUTBOX
+from trilho.events.outlet import LEASE
+from trilho.events.pipes import outlet_of
 from trilho.events.store import Moved
 from trilho.log import get_logger
 from trilho.processes.lease import Identity
 
 log = get_logger("trilho.relay")
 
-LEASE = 5.0
-BATCH = 500
 SETTLED = 5.0
 """Seconds after which a position that did not commit is looked for in the full scans only."""
 FULL_SCAN = 2.0
 AWAY = 0.5
-
-
-def arrival(topic: str) -> str:
-    """What consumers of a topic listen for."""
-    return f"trilho:log:{topic}"
 
 
 @dataclass
@@ -66,6 +61,7 @@ class Relay:
     identity: Identity
     tick: float
     floors: Floors = field(default_factory=Floors)
+    bell: Bell = field(default_factory=Bell)
     _shards: list[int] = field(default_factory=list)
     _renew_at: float = 0.0
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -73,6 +69,7 @@ class Relay:
 
     def __post_init__(self) -> None:
         self.listener = Listener(self.database)
+        self.outlet = outlet_of(self.database, lambda: self.bell.ring(None))
 
     def start(self) -> None:
         """Begin in a thread."""
@@ -82,6 +79,7 @@ class Relay:
     def stop(self) -> None:
         """End soon, and let others have the shards."""
         self._stopping.set()
+        self.bell.ring(None)
         if self._thread is not None:
             self._thread.join(timeout=2.0)
 
@@ -106,7 +104,7 @@ class Relay:
 
     def _relay(self, connection: Connection) -> None:
         """Move events while we have shards; only then is it worth to listen."""
-        with self.listener.watching([OUTBOX]) as bell:
+        with self.listener.watching([OUTBOX], self.bell) as bell:
             while self._shards and not self._stopping.is_set():
                 self._lease(connection)
                 if not self.look(connection):
@@ -121,28 +119,17 @@ class Relay:
     def look(self, connection: Connection) -> bool:
         """Move what is there; whether there may be more."""
         now = time.monotonic()
-        moved = self._move(connection, self.floors.of(self._shards, now))
-        for one in moved:
-            self.floors.note(one, now)
-        return any(one.count >= BATCH for one in moved)
-
-    def _move(self, connection: Connection, floors: dict[int, int]) -> list[Moved]:
-        faults = self.database.faults
-        with brief_transaction(connection, LEASE):
-            ours = store.lock_shards(connection, self.identity.incarnation, self._shards)
-            moved = store.move(connection, {shard: floors[shard] for shard in ours}, BATCH) if ours else []
-            if moved:
-                store.announce(connection, {arrival(topic) for one in moved for topic in one.topics})
-                faults.hit("relay.before_commit")
-        if moved:
-            faults.hit("relay.after_commit")
-        if len(ours) < len(self._shards):
+        look = self.outlet.look(connection, self.identity.incarnation, self.floors.of(self._shards, now))
+        for moved in look.moved:
+            self.floors.note(moved, now)
+        if look.ours < len(self._shards):
             self._renew_at = 0.0
-        return moved
+        return look.more
 
     def _leave(self, connection: Connection | None) -> None:
         try:
             if connection is not None:
+                self.outlet.leave(connection, self.identity.incarnation)
                 store.give_up_shards(connection, self.identity.incarnation)
         except LOST as error:
             log.debug("relay.not_left", error=str(error))

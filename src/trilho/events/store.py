@@ -1,16 +1,16 @@
 """The verbs of the event side; each runs one statement of `events.sql`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import class_row
 from pydantic_core import to_json
 
 from trilho.db.pool import Connection
 from trilho.db.sql import beside
 from trilho.events.event import StoredEvent
+from trilho.events.noting import NOTHING, Handled
 from trilho.events.topic import PARTITIONS, RETENTION, Topic
 
 SQL = beside(__file__, "events.sql")
@@ -142,6 +142,17 @@ def begin_group(connection: Connection, lane: Lane, partitions: int, latest: boo
     connection.execute(SQL["begin_group"], lane.values() | {"partitions": partitions, "latest": latest})
 
 
+def free_partitions(connection: Connection, lane: Lane, partitions: Sequence[int], owner: UUID) -> dict[int, int]:
+    """The generations of those partitions that nobody alive owns."""
+    values = lane.values() | {"partitions": list(partitions), "owner": owner}
+    return {row[0]: row[1] for row in connection.execute(SQL["free_partitions"], values)}
+
+
+def wait_at_most(connection: Connection, seconds: float) -> None:
+    """Let statements of this transaction wait so long for a lock; they raise LockNotAvailable then."""
+    connection.execute(SQL["wait_at_most"], {"milliseconds": str(round(seconds * 1000))})
+
+
 def take_partitions(connection: Connection, lane: Lane, partitions: Sequence[int], owner: UUID) -> dict[int, Position]:
     """Become the owner of those partitions that nobody alive owns."""
     values = lane.values() | {"partitions": list(partitions), "owner": owner}
@@ -153,22 +164,65 @@ def give_up_partitions(connection: Connection, lane: Lane, partitions: Sequence[
     connection.execute(SQL["give_up_partitions"], lane.values() | {"partitions": list(partitions), "owner": owner})
 
 
-def position(connection: Connection, lane: Lane, owner: UUID) -> Position | None:
-    """Where the lane stands; None if we do not own it any more."""
-    row = connection.execute(SQL["position"], lane.values() | {"owner": owner}).fetchone()
+def generations(connection: Connection, lane: Lane) -> dict[int, int]:
+    """The generation of each partition of the lane's topic that the group has begun."""
+    return {row[0]: row[1] for row in connection.execute(SQL["generations"], lane.values())}
+
+
+def read_logs(connection: Connection, lane: Lane) -> set[str]:
+    """Kinds of logs in which the group has read the lane's topic."""
+    return {row[0] for row in connection.execute(SQL["read_logs"], lane.values())}
+
+
+def begin_partitions(connection: Connection, lane: Lane, offsets: Mapping[int, int]) -> None:
+    """Give partitions an offset where the group has none."""
+    rows = [{"partition": partition, "offset": offset} for partition, offset in offsets.items()]
+    connection.execute(SQL["begin_partitions"], lane.values() | {"rows": rows_json(rows)})
+
+
+def seize_partitions(connection: Connection, lane: Lane, partitions: Sequence[int], owner: UUID) -> dict[int, Position]:
+    """Become the owner of partitions, whoever owns them."""
+    values = lane.values() | {"partitions": list(partitions), "owner": owner}
+    return {row[0]: Position(row[1], row[2]) for row in connection.execute(SQL["seize_partitions"], values)}
+
+
+def rename_owner(connection: Connection, old: UUID, new: UUID | None) -> None:
+    """Go on under a new lease, or own nothing any more."""
+    connection.execute(SQL["rename_owner"], {"old": old, "new": new})
+
+
+def undrained(connection: Connection, groups: Mapping[tuple[str, str], bool]) -> set[tuple[str, str]]:
+    """Groups and topics with something left in the PostgreSQL log; the values say who starts at the latest."""
+    rows = [{"group": group, "topic": topic, "latest": latest} for (group, topic), latest in groups.items()]
+    return {(row[0], row[1]) for row in connection.execute(SQL["undrained"], {"rows": rows_json(rows)})}
+
+
+def position(connection: Connection, lane: Lane) -> Position | None:
+    """Where the lane stands."""
+    row = connection.execute(SQL["position"], lane.values()).fetchone()
     return None if row is None else Position(row[0], row[1])
+
+
+def stored_row(_cursor: Any) -> Callable[[Sequence[Any]], StoredEvent]:
+    """A row factory for columns in the order of StoredEvent's fields."""
+    return lambda values: StoredEvent(*values)
 
 
 def fetch(connection: Connection, lane: Lane, offset: int, limit: int) -> list[StoredEvent]:
     """Up to `limit` events from an offset on."""
-    with connection.cursor(row_factory=class_row(StoredEvent)) as cursor:
+    with connection.cursor(row_factory=stored_row) as cursor:
         return cursor.execute(SQL["fetch"], lane.values() | {"offset": offset, "limit": limit}).fetchall()
 
 
-def swap(connection: Connection, lane: Lane, now: Position, to: int) -> bool:
-    """Move the offset, if the lane is still ours and where we think it is."""
-    values = lane.values() | {"from": now.offset, "to": to, "generation": now.generation}
+def swap(connection: Connection, lane: Lane, now: Position, to: int, done: Handled = NOTHING) -> bool:
+    """Move the offset, if the lane is still ours and where we think it is, and note what was handled."""
+    values = lane.values() | {"from": now.offset, "to": to, "generation": now.generation} | done.values()
     return connection.execute(SQL["swap"], values).fetchone() is not None
+
+
+def wait_turn(connection: Connection, group: str) -> None:
+    """Wait until no other batch of the group that asked for it runs; until the end of the transaction."""
+    connection.execute(SQL["wait_turn"], {"group": group})
 
 
 def hold(connection: Connection, lane: Lane, generation: int) -> bool:
@@ -187,6 +241,11 @@ class ParkedEvent:
     attempts: int
     sequence: int
     event: StoredEvent
+
+
+def some_parked(connection: Connection, lane: Lane) -> bool:
+    """Whether any key of the group's topic waits."""
+    return connection.execute(SQL["some_parked"], lane.values()).fetchone() is not None
 
 
 def lock_parked(connection: Connection, lane: Lane, keys: Sequence[str]) -> set[str]:

@@ -29,6 +29,13 @@ class Subscription:
     transactional: bool
     reading: Reading
     tx_name: str | None
+    is_async: bool
+    timeline: bool
+
+    @property
+    def most(self) -> int:
+        """The most events that count together: without a transaction around them, each counts by itself."""
+        return self.batch if self.transactional else 1
 
     @classmethod
     def of(cls, handler: Callable[..., Any], **options: Any) -> "Subscription":
@@ -45,7 +52,11 @@ class Subscription:
         first = next((n for n in inspect.signature(handler).parameters if n != tx_name), None)
         if first is None:
             raise ConfigurationError(f"{name} takes no parameter for the event")
-        return cls(handler, reading=Reading.of(hints.get(first)), tx_name=tx_name, **options)
+        is_async = inspect.iscoroutinefunction(handler)
+        reading = Reading.of(hints.get(first))
+        if options.get("timeline") is None:
+            options["timeline"] = not reading.many
+        return cls(handler, reading=reading, tx_name=tx_name, is_async=is_async, **options)
 
 
 ByTopic: TypeAlias = Mapping[tuple[str, str], Subscription]

@@ -10,19 +10,22 @@ from trilho.events.event import BINARY
 
 @dataclass(frozen=True, slots=True)
 class TopicView:
-    """A topic: `events` are in the log, `ever` were appended since it was made."""
+    """A topic: `events` are in the log, `ever` were appended since it was made.
+
+    On Kafka both count offsets, of which each transaction takes one for its mark, and nobody knows `created_at`.
+    """
 
     name: str
     partitions: int
     retention_seconds: float | None
-    created_at: datetime
+    created_at: datetime | None
     events: int
     ever: int
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """One partition of the PostgreSQL log."""
+    """One partition of a topic."""
 
     partition: int
     first_offset: int
@@ -31,7 +34,7 @@ class PartitionView:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """A consumer group."""
+    """A consumer group; one that is `foreign` is known to Kafka only. `state` is Kafka's word."""
 
     name: str
     topics: list[str]
@@ -39,11 +42,13 @@ class GroupView:
     lag: int
     parked_keys: int
     dead_letters: int
+    state: str
+    foreign: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LagView:
-    """How far a group is behind in one partition."""
+    """How far a group is behind in one partition of a `log`: `postgres` or `kafka`."""
 
     topic: str
     partition: int
@@ -51,19 +56,21 @@ class LagView:
     end: int
     lag: int
     member: str | None
-    moved_at: datetime
+    moved_at: datetime | None
+    log: str
 
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """A process that reads for a group."""
+    """A process that reads for a group; of a foreign one only client id and host are known."""
 
     name: str
     hostname: str
-    pid: int
-    joined_at: datetime
-    seen_at: datetime
-    last_progress: datetime | None
+    pid: int | None = None
+    joined_at: datetime | None = None
+    seen_at: datetime | None = None
+    last_progress: datetime | None = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +81,24 @@ class ResetView:
     partition: int
     before: int
     to: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingView:
+    """Events of one topic that the relay has not moved yet."""
+
+    topic: str
+    events: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxView:
+    """What waits in the outbox, which processes relay it, and why the log takes nothing, if it does not."""
+
+    waiting: list[WaitingView]
+    relays: list[str]
+    trouble: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from trilho.app import Trilho
 from trilho.errors import JobStateError, UnknownJob
 from trilho.http.accepted import accepted
 from trilho.http.hub import Hub, Watched
+from trilho.http.links import timeline_link
 from trilho.http.problems import documented
 from trilho.http.schemas import Accepted, TaskOut
 from trilho.http.stream import EventStream, stream_to
@@ -41,9 +42,11 @@ def jobs_router(app: Trilho) -> APIRouter:
     router = APIRouter(prefix="/tasks", tags=["tasks"], lifespan=hub.lifespan)
 
     @router.get("/{task_id}", summary="Show a job", responses=documented(404, 503))
-    def show(task_id: TaskId) -> TaskOut:
+    def show(task_id: TaskId, request: Request, response: Response) -> TaskOut:
         """State, progress, and result or error. An id that nobody was given is 404, never `PENDING`."""
-        return TaskOut.of(app.jobs.get(possible(task_id)))
+        job = app.jobs.get(possible(task_id))
+        timeline_link(request, response, job.id)
+        return TaskOut.of(job)
 
     async def watched(task_id: TaskId) -> AsyncIterator[Watched]:
         async with hub.watching(possible(task_id)) as job:

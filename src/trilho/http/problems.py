@@ -13,11 +13,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from trilho.errors import ConfigurationError, DuplicateJob, JobStateError, PayloadTooLarge, UnknownJob
+from trilho.errors import (
+    ConfigurationError,
+    DuplicateJob,
+    DuplicateSaga,
+    JobStateError,
+    PayloadTooLarge,
+    SagaStateError,
+    UnknownJob,
+    UnknownSaga,
+)
 from trilho.http.schemas import FieldError, Problem
 from trilho.log import get_logger
 
 MEDIA_TYPE = "application/problem+json"
+CORRELATION = "X-Correlation-ID"
+"""Header of every answer, and key of the request's scope: this answer is made outside of all middleware."""
 RETRY_AFTER = "2"
 
 _TYPE = "urn:trilho:problem:"
@@ -69,6 +80,9 @@ def install(api: FastAPI) -> None:
     api.add_exception_handler(UnknownJob, _unknown)
     api.add_exception_handler(JobStateError, _wrong_state)
     api.add_exception_handler(DuplicateJob, _duplicate)
+    api.add_exception_handler(UnknownSaga, _unknown_saga)
+    api.add_exception_handler(SagaStateError, _wrong_saga_state)
+    api.add_exception_handler(DuplicateSaga, _duplicate_saga)
     api.add_exception_handler(PayloadTooLarge, _too_large)
     api.add_exception_handler(ConfigurationError, _not_configured)
     for error in _DATABASE_AWAY:
@@ -123,6 +137,20 @@ def _duplicate(_: Request, error: Exception) -> Response:
     return ProblemResponse(409, "duplicate-job", "The id belongs to another job", str(error))
 
 
+def _unknown_saga(_: Request, error: Exception) -> Response:
+    return ProblemResponse(404, "unknown-saga", "No such saga", str(error))
+
+
+def _wrong_saga_state(_: Request, error: Exception) -> Response:
+    assert isinstance(error, SagaStateError)
+    title = "The saga's state does not allow this"
+    return ProblemResponse(409, "wrong-saga-state", title, str(error), state=error.state)
+
+
+def _duplicate_saga(_: Request, error: Exception) -> Response:
+    return ProblemResponse(409, "duplicate-saga", "The id belongs to another saga", str(error))
+
+
 def _too_large(_: Request, error: Exception) -> Response:
     return ProblemResponse(413, "payload-too-large", "The arguments of the job are too large", str(error))
 
@@ -141,4 +169,5 @@ def _database_away(_: Request, error: Exception) -> Response:
 
 def _unexpected(request: Request, _: Exception) -> Response:
     detail = f"{request.method} {request.url.path} failed; the server's log has the reason"
-    return ProblemResponse(500, "internal-error", "Internal server error", detail)
+    headers = {CORRELATION: known} if (known := request.scope.get(CORRELATION)) else None
+    return ProblemResponse(500, "internal-error", "Internal server error", detail, headers=headers)

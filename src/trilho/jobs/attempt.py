@@ -1,17 +1,21 @@
 """The attempt that runs now: what its body and Celery's tracer say is gathered here and written as one commit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from trilho.db.pool import Connection
 from trilho.db.transaction import Tx
 from trilho.jobs.body import Body
 from trilho.jobs.job import Claimed, NewJob
 from trilho.jobs.outcome import Outcome
 from trilho.jobs.progress import ProgressWriter
 from trilho.jobs.store import ChordPart, OtherResult
+
+Rider = Callable[[Connection], list[NewJob]]
+"""Writes something in the commit of an attempt's end, and returns the jobs that it enqueued; may be called again."""
 
 
 @dataclass
@@ -30,6 +34,7 @@ class RunningAttempt:
     others: list[OtherResult] = field(default_factory=list)
     parts: list[ChordPart] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)  # chords that the body added a member to
+    riders: list[Rider] = field(default_factory=list)  # what is written together with the end, whatever that is
     dispatching: int = 0
     committed: bool = False
     fenced: bool = False

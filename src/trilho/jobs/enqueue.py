@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from celery.canvas import _chain, chord, group, maybe_signature
 from celery.utils.time import maybe_iso8601
 
+from trilho import trace
 from trilho.db.pending import write_now
 from trilho.db.pool import Database
 from trilho.db.transaction import ambient
@@ -27,6 +28,8 @@ _IN_COLUMNS = frozenset(
     {"lang", "task", "id", "eta", "expires", "retries", "root_id", "parent_id", "group", "timelimit", MARK}
 )
 _CANVAS = ("callbacks", "errbacks", "chain", "chord")
+TRACE = "trilho_trace"
+"""Kept header: the operation that a job belongs to, where its root job does not tell."""
 
 
 class Wakeups(Protocol):
@@ -59,6 +62,7 @@ class JobSink:
 
     def committed(self, rows: Sequence[NewJob]) -> None:
         """Send the wake-ups."""
+        trace.had_effect()
         self.wakeups.push([job for job in rows if job.send and not job.held])
 
 
@@ -185,6 +189,9 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
     if headers.get("timelimit") and any(headers["timelimit"]):
         kept["timelimit"] = headers["timelimit"]
     kept["properties"] = {name: value for name, value in message.properties.items() if value}
+    around = trace.current()
+    if around.correlation_id not in {None, headers.get("root_id")} or around.traceparent is not None:
+        kept[TRACE] = {"correlation_id": around.correlation_id, "traceparent": around.traceparent}
     return NewJob(
         id=checked_id(headers["id"]),
         task=task,
@@ -203,6 +210,9 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
         root_id=headers.get("root_id"),
         parent_id=headers.get("parent_id"),
         group_id=headers.get("group"),
+        operation=around.correlation_id,
+        cause=around.causation_id,
+        via=around.via,
     )
 
 
@@ -223,7 +233,7 @@ def held_jobs(job: NewJob, message: Message, queue_of: Callable[[Any], str]) -> 
     """Rows for the ids that this message hands out before their turn: later links of a chain, a chord's body."""
     later = (*(message.embed.get("chain") or ()), *(message.embed.get("callbacks") or ()))
     rows = [held(step, queue_of) for data in later for step in steps_of(maybe_signature(data))]
-    return [replace(row, root_id=job.root_id, parent_id=job.id) for row in rows]
+    return [replace(row, root_id=job.root_id, parent_id=job.id, operation=job.operation, cause=job.id) for row in rows]
 
 
 def held(step: Any, queue_of: Callable[[Any], str]) -> NewJob:

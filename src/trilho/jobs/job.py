@@ -43,6 +43,9 @@ class NewJob:
     root_id: str | None = None
     parent_id: str | None = None
     group_id: str | None = None
+    operation: str | None = None  # for the timeline: none where the job begins an operation
+    cause: str | None = None
+    via: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,22 @@
 -- name: enqueue
 -- (nothing) -> PENDING. The same id with the same content is the same job, so a caller that lost our answer may ask
 -- again; with other content the row is not returned and the caller gets DuplicateJob. A held row gets its turn.
+WITH r AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
+        id text, task text, queue text, priority smallint, held boolean, args text, kwargs text, canvas text,
+        headers text, run_at timestamptz, expires_at timestamptz, retries integer, max_retries integer,
+        max_crashes integer, send boolean, root_id text, parent_id text, group_id text, operation text, cause text,
+        via text)),
+noted AS (
+    INSERT INTO trilho.timeline (operation, kind, id, cause, via, name)
+    SELECT operation, 'job', id, cause, via, left(task, 255) FROM r WHERE operation IS NOT NULL)
 INSERT INTO trilho.jobs AS j (
     id, task, queue, priority, held, args, kwargs, canvas, headers, run_at, expires_at, retries, max_retries,
     max_crashes, sent_at, sends, root_id, parent_id, group_id)
 SELECT id, task, queue, priority, held, args, kwargs, canvas, headers, coalesce(run_at, clock_timestamp()), expires_at,
        retries, max_retries, max_crashes, CASE WHEN send THEN clock_timestamp() END, send::int,
        root_id, parent_id, group_id
-FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
-    id text, task text, queue text, priority smallint, held boolean, args text, kwargs text, canvas text, headers text,
-    run_at timestamptz, expires_at timestamptz, retries integer, max_retries integer, max_crashes integer,
-    send boolean, root_id text, parent_id text, group_id text)
+FROM r
 ON CONFLICT (id) DO UPDATE SET
     held       = j.held AND excluded.held,
     args       = CASE WHEN j.held AND NOT excluded.held THEN excluded.args ELSE j.args END,
@@ -174,7 +180,8 @@ RETURNING id;
 
 -- name: run_again
 -- FAILURE | REVOKED -> PENDING with a fresh budget of retries and crashes; a process that turns out to have survived
--- takes nothing back from it any more. A link or a chord's body that ended before its turn has no arguments yet, and no
+-- takes nothing back from it any more. What belongs to a saga is left to that: it has taken note of the end, and may have
+-- undone it. A link or a chord's body that ended before its turn has no arguments yet, and no
 -- headers: it gets them from the step before it, which has to run again.
 WITH again AS (
     UPDATE trilho.jobs SET
@@ -183,6 +190,7 @@ WITH again AS (
         expires_at = NULL, result = NULL, error = NULL, traceback = NULL, progress = NULL, children = NULL,
         cancel_requested_at = NULL, claim_token = NULL, worker = NULL
     WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown' AND headers <> '{}'
+      AND headers NOT LIKE '%%"trilho_saga"%%'
     RETURNING id, canvas),
 certain AS (
     UPDATE trilho.job_attempts a SET presumed = false FROM again WHERE a.job_id = again.id AND a.presumed)

@@ -1,16 +1,16 @@
 """Enqueue with a session or connection that the project has opened itself."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from trilho import trace
 from trilho.db.pending import Pending
 from trilho.db.sessions import alchemy_executor, follow
 from trilho.db.transaction import BaseTx, installed
-from trilho.jobs.job import NewJob
 from trilho.jobs.result import Result
 from trilho.jobs.task import Task
 from trilho.jobs.unique import UniqueJob
@@ -18,9 +18,12 @@ from trilho.jobs.unique import UniqueJob
 if TYPE_CHECKING:
     from trilho.app import Trilho
     from trilho.events.event import Published
+    from trilho.sagas.definition import SagaDefinition
+    from trilho.sagas.handle import SagaHandle
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 
 class JoinedTx(BaseTx):
@@ -49,13 +52,14 @@ class JoinedTx(BaseTx):
         elif self._raw is not None:
             super().add(sink, unannounced(row))
             self.pending.write_through(self._raw)
+            trace.had_effect()
 
 
 def unannounced(row: Any) -> Any:
     """The row as the dispatcher is to find it."""
     if isinstance(row, UniqueJob):
         return replace(row, job=replace(row.job, send=False))
-    return replace(row, send=False) if isinstance(row, NewJob) else row
+    return replace(row, send=False) if hasattr(row, "send") else row
 
 
 class Joined:
@@ -73,6 +77,16 @@ class Joined:
         """As `task.apply_async`, with the commit of the joined session or connection."""
         with installed(self._tx):
             return task.apply_async(args, kwargs, **options)
+
+    def start(
+        self,
+        saga: "SagaDefinition[R, *Ts]",
+        *args: *Ts,
+        id: str | None = None,  # noqa: A002 - as `start`
+    ) -> "SagaHandle[R]":
+        """As `saga.start`, with the commit of the joined session or connection."""
+        with installed(self._tx):
+            return saga.start(*args, id=id)
 
     def publish(self, topic: str, data: Any, key: Any = None, **options: Any) -> "Published":
         """As `app.bus.publish`, with the commit of the joined session or connection."""

@@ -3,7 +3,9 @@
 from typing import Any
 
 from trilho.jobs import codec
+from trilho.jobs.enqueue import TRACE
 from trilho.jobs.job import Claimed
+from trilho.trace import Trace
 
 
 def request_of(job: Claimed, hostname: str) -> dict[str, Any]:
@@ -35,3 +37,10 @@ def request_of(job: Claimed, hostname: str) -> dict[str, Any]:
     }
     request.setdefault("timelimit", [None, None])
     return request | (codec.loads(job.canvas) or {})
+
+
+def trace_of(job: Claimed, request: dict[str, Any]) -> Trace:
+    """What the job's own jobs and events belong to; a job that nobody's operation brought about begins one."""
+    known = request.get(TRACE)
+    known = known if isinstance(known, dict) else {}
+    return Trace(known.get("correlation_id") or job.root_id or job.id, job.id, known.get("traceparent"))

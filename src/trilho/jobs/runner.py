@@ -26,11 +26,10 @@ from trilho.jobs.consequences import fail, stop_here, with_consequences
 from trilho.jobs.job import FAILURE, RETRY, REVOKED, SUCCESS, Claimed
 from trilho.jobs.outcome import Finish, Outcome, rejected, released, replaced, retried
 from trilho.jobs.progress import ProgressWriter
-from trilho.jobs.request import request_of
+from trilho.jobs.request import request_of, trace_of
 from trilho.jobs.settlement import conclude, conclude_or_raise, follow_up, is_plain
 from trilho.log import get_logger
 from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
-from trilho.trace import Trace
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -152,7 +151,7 @@ class Runner:
         started = time.monotonic()
         try:
             self.database.faults.hit("body.before")
-            with entered(attempt), trace.entered(Trace(job.root_id or job.id, job.id)):
+            with entered(attempt), trace.entered(trace_of(job, request)):
                 traced = task.__trace__(job.id, request["args"], request["kwargs"], request)
             if traced.info is not None and self.body.was_asked(Interrupted):
                 raise Interrupted  # the body made something else of it

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = get_logger("trilho.jobs")
 
+SAGA = '"trilho_saga"'
+"""In the headers of jobs that are stretches or steps of a saga."""
+
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -44,7 +47,14 @@ def conclude(app: "Trilho", connection: Connection, attempts: Sequence[RunningAt
     following = [
         job for attempt in counted if _is_an_end(attempt) for job in _write_following(app, connection, attempt)
     ]
-    return Conclusion(written, tuple(following))
+    return Conclusion(written, (*following, *_tell_sagas(app, connection, counted)))
+
+
+def _tell_sagas(app: "Trilho", connection: Connection, counted: Sequence[RunningAttempt]) -> list[NewJob]:
+    """What a stretch of a saga writes with its end; then, that jobs of sagas ended. Returns the jobs to be woken."""
+    woken = [job for attempt in counted for rider in attempt.riders for job in rider(connection)]
+    ended = [a.job.id for a in counted if SAGA in a.job.headers and not a.riders and isinstance(a.outcome, Finish)]
+    return [*woken, *app.sagas.jobs_ended(connection, ended)] if ended else woken
 
 
 def _is_an_end(attempt: RunningAttempt) -> bool:
@@ -66,6 +76,7 @@ def _write_following(app: "Trilho", connection: Connection, attempt: RunningAtte
                 _return_part(app, connection, part)
             if now.others:
                 store.store_others(connection, now.others)
+                enqueued += app.sagas.jobs_ended(connection, [other.id for other in now.others])
             enqueued += _enqueue(app, connection, now.new_jobs)
         now = then
     return enqueued
@@ -106,7 +117,8 @@ def conclude_or_raise(app: "Trilho", connection: Connection, attempt: RunningAtt
 
 def is_plain(attempt: RunningAttempt) -> bool:
     """Whether the end of this attempt is a single statement."""
-    return not (attempt.new_jobs or attempt.others or attempt.parts or attempt.grown)
+    several = attempt.new_jobs or attempt.others or attempt.parts or attempt.grown or attempt.riders
+    return not several and SAGA not in attempt.job.headers
 
 
 def follow_up(app: "Trilho", conclusion: Conclusion) -> None:

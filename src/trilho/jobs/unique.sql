@@ -7,7 +7,7 @@ WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
         id text, task text, queue text, priority smallint, args text, kwargs text, headers text, run_at timestamptz,
         expires_at timestamptz, retries integer, max_retries integer, max_crashes integer, send boolean, root_id text,
-        parent_id text)),
+        parent_id text, operation text, cause text, via text)),
 taken AS MATERIALIZED (SELECT asked, given, contending FROM trilho.take_keys(CAST(%(rows)s AS json))),
 written AS (
     INSERT INTO trilho.jobs AS j (
@@ -20,7 +20,10 @@ written AS (
     FROM r JOIN taken ON asked = id WHERE given = asked ORDER BY id
     ON CONFLICT (id) DO UPDATE SET task = j.task
     WHERE j.task = excluded.task AND j.args = excluded.args AND j.kwargs = excluded.kwargs
-    RETURNING id)
+    RETURNING id),
+noted AS (
+    INSERT INTO trilho.timeline (operation, kind, id, cause, via, name)
+    SELECT operation, 'job', id, cause, via, left(task, 255) FROM r JOIN written USING (id) WHERE operation IS NOT NULL)
 SELECT asked, given, contending FROM taken WHERE given <> asked OR asked IN (SELECT id FROM written);
 
 -- name: take_key_again

@@ -14,6 +14,7 @@ from celery.app.trace import build_tracer
 from celery.result import denied_join_result
 
 from trilho.app import Trilho
+from trilho.db.pool import Connection
 from trilho.db.sql import beside
 from trilho.db.transaction import installed
 from trilho.jobs import codec
@@ -63,7 +64,7 @@ class Harness:
         Raises StillBusy after `limit` attempts. Bodies that raise make their job FAILURE, as in a worker.
         """
         ran: list[str] = []
-        while due := self._due():
+        while due := self._woken_or_due():
             for job_id, name in due:
                 if len(ran) >= limit:
                     raise StillBusy(f"not idle after {limit} attempts; the last one was {name}")
@@ -77,7 +78,17 @@ class Harness:
 
     def advance(self, **by: float) -> None:
         """Bring near what waits for a later time or for its expiry; takes the arguments of `timedelta`."""
-        self.app.database.run(lambda connection: connection.execute(SQL["advance"], {"by": timedelta(**by)}))
+        for query in ("advance", "advance_sagas", "advance_saga_steps"):
+            self.app.database.run(_execute, query, timedelta(**by))
+
+    def replay_sagas(self) -> None:
+        """Play every saga anew after each of its steps: what is not deterministic makes it STUCK, with the reason."""
+        self.app.sagas.replay_always = True
+        self._stack.callback(setattr, self.app.sagas, "replay_always", False)
+
+    def _woken_or_due(self) -> Sequence[tuple[str, str]]:
+        self.app.database.run(self.app.sagas.wake_due)
+        return self._due()
 
     def _due(self) -> Sequence[tuple[str, str]]:
         values = {"tasks": list(self.app.tasks)}
@@ -101,6 +112,10 @@ class Harness:
         return patch.object(task, "_orig_run" if hasattr(task, "_orig_run") else "run", body)
 
 
+def _execute(connection: Connection, query: str, by: timedelta) -> None:
+    connection.execute(SQL[query], {"by": by})
+
+
 class _Silence:
     """Where wake-ups go without a broker."""
 
@@ -108,7 +123,7 @@ class _Silence:
         """Nothing."""
 
 
-_PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner", "coroutines")
+_PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner", "coroutines", "streams")
 
 
 @contextmanager

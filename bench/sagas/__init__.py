@@ -1,0 +1,1 @@
+"""Sagas: Trilho beside DBOS on the same PostgreSQL."""

@@ -1,0 +1,147 @@
+"""The rounds of the sagas, and their tables."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from bench import machine, peers
+from bench.child import ask
+from bench.counting import NEXT_TRANSACTION
+from bench.figures import Figures, Rounds
+from bench.measure import TIMES
+from bench.notes import note
+from bench.peers import NoPeers
+from bench.sagas import recovery
+from bench.sagas.worker import worker
+from bench.stand import Stand, stand
+from bench.table import compact, factor, markdown, number
+from bench.wire import Wire
+
+AT_ONCE = 8
+ASKED = 2.0
+"""Eight at once, against DBOS."""
+FEW, MORE = 20, 60
+"""Sagas of the two passes whose difference is counted: what a start costs falls out."""
+BROKER = 2
+LIBRARIES = ("trilho", "celery", "psycopg", "SQLAlchemy")
+
+HOW = """\
+Four steps that do nothing, each recorded, on the same PostgreSQL; started and waited for by one process, in
+alternation; medians of {rounds} rounds of {sagas} sagas. DBOS {dbos} runs a workflow in the process and thread that
+calls it. Trilho's sagas run in one worker (prefork, two processes): starting one and waiting for its end includes the
+way there and back. Round trips and writing commits are counted by a proxy and by transaction ids, of callers and
+workers together. Recovery: {many:,} sagas are started in one commit, the worker is killed with SIGKILL when a quarter
+of them is done, and a new one is started at once; time counts from the moment when it takes jobs."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs so many sagas, so many at once, and says how many a second it did."""
+
+    database_url: str
+    run: Callable[[str, int, int], float]
+
+    def visit(self, sagas: int) -> Figures:
+        """One round."""
+        return {
+            "one": self.run(self.database_url, sagas, 1),
+            "many": self.run(self.database_url, sagas * AT_ONCE // 2, AT_ONCE),
+        }
+
+    def counted(self) -> Figures:
+        """Round trips and writing commits of one saga."""
+        with Wire(self.database_url) as wire, psycopg.connect(self.database_url, autocommit=True) as connection:
+            seen = []
+            for count in (FEW, MORE):
+                before = wire.turns, _transactions(connection)
+                self.run(wire.url, count, 1)
+                seen.append((wire.turns - before[0], _transactions(connection) - before[1]))
+        return {name: (seen[1][n] - seen[0][n]) / (MORE - FEW) for n, name in enumerate(("turns", "commits"))}
+
+
+def report(rounds: int, sagas: int) -> list[str]:
+    """Every table, with what one has to know to read it."""
+    with stand() as servers:
+        runners, missing = _runners(servers)
+        head = ["# Sagas", "", *machine.describe(servers, LIBRARIES), *missing, ""]
+        measured = _measured(runners, rounds, sagas)
+        note("counting round trips")
+        counts = {name: runner.counted() for name, runner in runners.items()}
+        note("recovery")
+        recovered = recovery.measure(_environment(servers))
+    parts = [comparison(measured, counts, list(runners)), recovery_table(recovered)]
+    body = [line for part in parts for line in (*part, "")]
+    return [*head, *body, HOW.format(rounds=rounds, sagas=sagas, dbos=peers.version("dbos"), many=recovery.SAGAS)]
+
+
+def _runners(servers: Stand) -> tuple[dict[str, Runner], list[str]]:
+    environment = _environment(servers)
+    trilho = Runner(
+        environment["TRILHO_DATABASE_URL"], lambda url, count, threads: _trilho(environment, url, count, threads)
+    )
+    try:
+        python = peers.python()
+    except NoPeers as error:
+        line = f"Without DBOS, which cannot be installed here: {error}"
+        note(line)
+        return {"trilho": trilho}, [line]
+    with psycopg.connect(servers.postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE dbos")
+    dbos = Runner(servers.postgres.url("dbos"), lambda url, count, threads: _dbos(python, url, count, threads))
+    return {"dbos": dbos, "trilho": trilho}, []
+
+
+def _environment(servers: Stand) -> dict[str, str]:
+    return {"TRILHO_DATABASE_URL": servers.postgres.url("bench"), "TRILHO_BROKER_URL": servers.valkey.url(BROKER)}
+
+
+def _trilho(environment: Mapping[str, str], url: str, count: int, threads: int) -> float:
+    ours = {**environment, "TRILHO_DATABASE_URL": url}
+    with worker(ours) as child:
+        child.answer()
+        return float(ask(["bench.sagas.shop", "run", count, threads], ours)["rate"])
+
+
+def _dbos(python: Path, url: str, count: int, threads: int) -> float:
+    return float(ask(["bench.sagas.dbos_app", url, count, threads], python=python)["rate"])
+
+
+def _transactions(connection: psycopg.Connection) -> int:
+    row = connection.execute(NEXT_TRANSACTION).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _measured(runners: Mapping[str, Runner], rounds: int, sagas: int) -> Rounds:
+    measured = Rounds()
+    for turn in range(rounds):
+        for name in runners if turn % 2 == 0 else reversed(list(runners)):
+            note(f"round {turn + 1} of {rounds}: {name}")
+            measured.add(name, runners[name].visit(sagas))
+    return measured
+
+
+def comparison(rounds: Rounds, counts: Mapping[str, Figures], names: list[str]) -> list[str]:
+    """Medians with spreads, and the ratio Trilho / DBOS."""
+    rows = []
+    for key, title in (("one", "one at a time [sagas/s]"), ("many", f"{AT_ONCE} at once [sagas/s]")):
+        cells = [compact(summary, number) for name in names if (summary := rounds.summary(name, key))]
+        ratio = rounds.ratio(key, theirs="dbos")
+        rows.append(
+            (title, *cells, compact(ratio, factor) if ratio else "", f"≥ {ASKED:g}{TIMES}" if key == "many" else "")
+        )
+    for key, title in (("turns", "round trips to PostgreSQL per saga"), ("commits", "writing commits per saga")):
+        rows.append((title, *(number(counts[name][key]) for name in names), "", ""))
+    titles = {"dbos": "DBOS", "trilho": "Trilho"}
+    return markdown(("", *(titles[name] for name in names), "Trilho / DBOS", "asked"), rows)
+
+
+def recovery_table(figures: Figures) -> list[str]:
+    """Seconds."""
+    rows = [
+        (f"{recovery.SAGAS:,} sagas, undisturbed", number(figures["without"])),
+        ("after the kill, until the first goes on to its end", number(figures["first"])),
+        (f"after the kill, until the {figures['left']:.0f} that were left are done", number(figures["all"])),
+    ]
+    return markdown(("recovery", "s"), rows)

@@ -1,0 +1,183 @@
+"""`trilho sagas …`: start runs, look at them, steer them."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from trilho.app import Trilho
+from trilho.cli.finder import load_app
+from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
+from trilho.cli.output import fail, print_items, print_json, print_table
+from trilho.errors import SagaFailed
+from trilho.sagas.view import SagaFilter, SagaRun, SagaStep
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a run.")]
+
+group = typer.Typer(no_args_is_help=True, help="Look at sagas, start them, signal, cancel, settle STUCK ones.")
+
+
+@group.command("list")
+def list_sagas(
+    *,
+    state: Annotated[str | None, typer.Option("--state", help="RUNNING, WAITING, COMPENSATING, STUCK, …")] = None,
+    name: Annotated[str | None, typer.Option("--name")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="`next_cursor` of the page before.")] = None,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, newest first."""
+    page = _loaded(app, data).sagas.list(SagaFilter(state and state.upper(), name, limit, cursor))
+    if as_json:
+        print_json({"items": [asdict(run) for run in page.items], "next_cursor": page.next_cursor})
+        return
+    rows = [(run.id, run.name, run.state, f"{run.created_at:%Y-%m-%d %H:%M:%S}", _why(run)) for run in page.items]
+    print_table(("id", "name", "state", "created", "because"), rows)
+    if page.next_cursor:
+        typer.echo(f"more with --cursor {page.next_cursor!r}")
+
+
+@group.command()
+def show(
+    saga_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
+    """Show one run with its history."""
+    handle = _loaded(app, data).sagas.get(saga_id)
+    run, steps = handle.run(), handle.history()
+    if as_json:
+        print_json(asdict(run) | {"history": [asdict(step) for step in steps]})
+        return
+    for name, value in asdict(run).items():
+        if value is not None and name != "failure":
+            typer.echo(f"{name:<16}{_text(value)}")
+    print_table(_COLUMNS, map(_cells, steps))
+
+
+@group.command()
+def history(
+    saga_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
+    """Show what is recorded of a run: steps, undos, waits, timers."""
+    print_items(_loaded(app, data).sagas.get(saga_id).history(), _COLUMNS, _cells, as_json=as_json)
+
+
+@group.command()
+def start(
+    name: Annotated[str, typer.Argument(help="The saga's name.")],
+    *,
+    args: Annotated[str, typer.Option("--args", metavar="JSON", help="Arguments, a list.")] = "[]",
+    saga_id: Annotated[str | None, typer.Option("--id", help="Id of the run: twice the same is one run.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result; exit code 1 unless COMPLETED.")] = False,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = None,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a run."""
+    sagas = _loaded(app, data).sagas
+    definition = sagas.definitions.get(name)
+    if definition is None:
+        fail(f"the app has no saga {name!r}; there are {', '.join(sorted(sagas.definitions)) or 'none'}")
+    try:
+        handle = definition.start(*_parsed("--args", args, list), id=saga_id)
+    except (TypeError, ValueError) as error:
+        fail(error)
+    if wait:
+        try:
+            handle.get(timeout)
+        except SagaFailed as error:
+            fail(error)
+    _report(handle.run(), as_json)
+
+
+@group.command()
+def cancel(
+    saga_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
+    """Undo a run; once this returns, it cannot complete any more."""
+    _report(_loaded(app, data).sagas.get(saga_id).cancel(), as_json)
+
+
+@group.command()
+def retry(
+    saga_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
+    """Let a STUCK run go on: what gave up gets a fresh budget of attempts."""
+    _report(_loaded(app, data).sagas.get(saga_id).retry(), as_json)
+
+
+@group.command()
+def skip(
+    saga_id: IdArgument,
+    step: Annotated[str, typer.Argument(metavar="STEP", help="Its number, as `history` shows it: 2, 2:undo, …")],
+    *,
+    result: Annotated[str, typer.Option("--result", metavar="JSON", help="What the step returned.")] = "null",
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Settle a step, wait or undo by hand: it counts as done."""
+    _report(_loaded(app, data).sagas.get(saga_id).skip(step, _parsed("--result", result)), as_json)
+
+
+@group.command()
+def signal(
+    saga_id: IdArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What `wait_signal` waits for.")],
+    content: Annotated[str, typer.Argument(metavar="[JSON]", help="The signal's data.")] = "null",
+    *,
+    message_id: Annotated[str | None, typer.Option("--message-id", help="Twice the same is one signal.")] = None,
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a signal to a run."""
+    handle = _loaded(app, data).sagas.get(saga_id)
+    handle.signal(name, _parsed("the data", content), message_id=message_id)
+    _report(handle.run(), as_json)
+
+
+_COLUMNS = ("number", "kind", "name", "state", "attempt", "started", "ended", "job", "result or error")
+
+
+def _cells(step: SagaStep) -> tuple[Any, ...]:
+    told = step.error if step.error is not None else json.dumps(step.result, default=str, ensure_ascii=False)
+    ended = None if step.ended_at is None else f"{step.ended_at:%H:%M:%S.%f}"
+    begun = f"{step.started_at:%H:%M:%S.%f}"
+    job = step.job_id or step.child_id
+    return (step.number, step.kind, step.name, step.state, step.attempt, begun, ended, job, told[:200])
+
+
+def _loaded(app: str | None, data: Any) -> Trilho:
+    found = load_app(app, data)
+    found.finalize(auto=True)
+    found.loader.import_default_modules()
+    return found
+
+
+def _report(run: SagaRun, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(run))
+    else:
+        typer.echo(f"{run.id} is {run.state}{f': {_why(run)}' if _why(run) else ''}")
+
+
+def _why(run: SagaRun) -> str:
+    return run.stuck or run.error or ""
+
+
+def _parsed(option: str, text: str, kind: type = object) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        fail(f"{option} is not JSON: {error}")
+    if not isinstance(value, kind):
+        fail(f"{option} must be a JSON list, not {text}")
+    return value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Pages about what runs and what ran: data, templates and static files."""

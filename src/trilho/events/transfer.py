@@ -1,0 +1,39 @@
+"""The outlet into the PostgreSQL log: outbox and log change in one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from trilho.db.pool import Connection, brief_transaction
+from trilho.events import store
+from trilho.events.outlet import LEASE, Look
+from trilho.faults import Faults
+
+BATCH = 500
+
+
+def arrival(topic: str) -> str:
+    """What consumers of a topic in the PostgreSQL log listen for."""
+    return f"trilho:log:{topic}"
+
+
+@dataclass
+class Transfer:
+    """Moves up to BATCH events of each shard at a time."""
+
+    faults: Faults
+
+    def look(self, connection: Connection, owner: UUID, floors: Mapping[int, int]) -> Look:
+        """Move what is there."""
+        with brief_transaction(connection, LEASE):
+            ours = store.lock_shards(connection, owner, list(floors))
+            moved = store.move(connection, {shard: floors[shard] for shard in ours}, BATCH) if ours else []
+            if moved:
+                store.announce(connection, {arrival(topic) for one in moved for topic in one.topics})
+                self.faults.hit("relay.before_commit")
+        if moved:
+            self.faults.hit("relay.after_commit")
+        return Look(moved, len(ours), more=any(one.count >= BATCH for one in moved))
+
+    def leave(self, connection: Connection, owner: UUID) -> None:
+        """Nothing is ever under way between two looks."""

@@ -1,0 +1,178 @@
+"""A saga function and its options: `@app.saga` makes one of these, and `start` begins a run of it."""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
+
+import uuid_utils
+from pydantic import ValidationError
+
+from trilho import trace
+from trilho.errors import ConfigurationError
+from trilho.events.retry import Retry
+from trilho.jobs import codec
+from trilho.sagas.handle import SagaHandle
+from trilho.sagas.record import Run
+from trilho.sagas.shape import Shape
+from trilho.sagas.start import NewSaga
+from trilho.sagas.store import TASK, stretch_headers
+
+if TYPE_CHECKING:
+    from trilho.app import Trilho
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+MAX_ID = 200
+
+
+@dataclass(frozen=True)
+class SagaOptions:
+    """How a saga runs; `timeout` is in seconds, `events` are the topics that `wait_event` may name."""
+
+    name: str | None = None
+    version: int = 1
+    retry: Retry = field(default_factory=Retry)
+    timeout: float | None = None
+    queue: str | None = None
+    events: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        name: str | None = None,
+        version: int = 1,
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        queue: str | None = None,
+        events: Iterable[str] = (),
+    ) -> "SagaOptions":
+        """From what the decorator was given."""
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        return cls(name, version, retry or Retry(), seconds, queue, tuple(events))
+
+
+class SagaDefinition(Generic[R, *Ts]):
+    """A saga function; called by `start`, never directly."""
+
+    def __init__(
+        self, app: "Trilho", function: Callable[..., Coroutine[Any, Any, R]], name: str, options: SagaOptions
+    ) -> None:
+        self.app, self.function, self.name, self.options = app, function, name, options
+        self.shape = Shape(function, name, None)
+        if not inspect.iscoroutinefunction(function):
+            raise ConfigurationError(f"saga {name!r} has to be `async def`: each of its steps is awaited")
+        parameters = list(inspect.signature(function).parameters.values())
+        if not parameters:
+            raise ConfigurationError(f"saga {name!r} needs a first parameter, which gets the Saga")
+        self.signature = inspect.signature(function).replace(parameters=parameters[1:])
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+
+    # ---- starting
+
+    def start(self, *args: *Ts, id: str | None = None) -> SagaHandle[R]:  # noqa: A002 - the name of the column
+        """Begin a run, in the ambient transaction or durably at once; `id=` makes it idempotent.
+
+        Raises TypeError for arguments that do not fit or cannot be stored, PayloadTooLarge, and DuplicateSaga where the
+        id belongs to a run with other arguments.
+        """
+        row = self.new(args, id)
+        self.app.sagas.write([row])
+        return SagaHandle(self.app, row.id, self)
+
+    async def astart(self, *args: *Ts, id: str | None = None) -> SagaHandle[R]:  # noqa: A002 - as above
+        """As `start`, without blocking the event loop."""
+        row = self.new(args, id)
+        await self.app.without_blocking(self.app.sagas.write, [row])
+        return SagaHandle(self.app, row.id, self)
+
+    def new(self, args: Sequence[Any], saga_id: str | None) -> NewSaga:
+        """The row of a new run; nothing is written."""
+        saga_id = checked_id(saga_id)
+        around = trace.current()
+        correlation_id = around.correlation_id or saga_id
+        return NewSaga(
+            id=saga_id,
+            name=self.name,
+            version=self.options.version,
+            queue=self.options.queue or self.app.conf.task_default_queue,
+            args=self.dumped(args),
+            stretch=str(uuid_utils.uuid7()),
+            headers=stretch_headers(saga_id, correlation_id),
+            timeout=self.options.timeout,
+            topics=self.options.events,
+            listens_from=datetime.now(timezone.utc),
+            correlation_id=correlation_id,
+            cause=around.causation_id,
+            via=around.via,
+        )
+
+    # ---- arguments and result
+
+    def dumped(self, args: Sequence[Any]) -> str:
+        """The arguments by parameter, as JSON; raises TypeError that names the argument, PayloadTooLarge."""
+        try:
+            bound = self.signature.bind(*args)
+        except TypeError as error:
+            raise TypeError(f"saga {self.name}: {error}") from None
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            self._validated(name, value)
+        _, text = codec.dump_arguments(f"saga {self.name}", (), bound.arguments, self.app.settings.max_payload)
+        for name, value in codec.loads(text).items():
+            self._validated(name, value)
+        return text
+
+    def loaded(self, run: Run) -> inspect.BoundArguments:
+        """The arguments as the function gets them; raises TypeError where the code has other ones by now."""
+        given = codec.loads(run.args)
+        bound = inspect.BoundArguments(self.signature, OrderedDict())
+        for name, parameter in self.signature.parameters.items():
+            if name not in given and parameter.default is parameter.empty:
+                raise TypeError(f"saga {self.name}: the run has no argument {name!r}; give the parameter a default")
+            bound.arguments[name] = self._validated(name, given[name]) if name in given else parameter.default
+        return bound
+
+    def result(self, text: str | None) -> Any:
+        """A stored result as the annotation has it."""
+        return self.shape.result(text)
+
+    def _validated(self, name: str, value: Any) -> Any:
+        parameter = self.signature.parameters[name]
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            return value
+        try:
+            return self.shape.validated(self.shape.hints.get(name), value)
+        except ValidationError as error:
+            told = "; ".join(f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors()[:5])
+            raise TypeError(f"argument {name!r} of saga {self.name} does not fit its annotation: {told}") from error
+
+    @property
+    def task_name(self) -> str:
+        """The name of the task that runs stretches: workers that do not know the saga do not get them."""
+        return TASK + self.name
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Not to be called: a saga runs in a worker."""
+        raise TypeError(
+            f"saga {self.name!r} is begun by .start(...); inside another saga, by saga.call({self.name}, …)"
+        )
+
+    def __repr__(self) -> str:
+        return f"<saga {self.name}>"
+
+
+def checked_id(saga_id: Any) -> str:
+    """The id, a new one for None; raises ValueError for one that cannot be stored."""
+    if saga_id is None:
+        return str(uuid_utils.uuid7())
+    if (
+        not isinstance(saga_id, str)
+        or not 1 <= len(saga_id) <= MAX_ID
+        or saga_id != saga_id.encode(errors="ignore").decode()
+        or "\x00" in saga_id
+    ):
+        raise ValueError(f"id= must be a text of 1 to {MAX_ID} characters without NUL, not {saga_id!r:.80}")
+    return saga_id

@@ -1,0 +1,104 @@
+"""A run and its history as people see them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from trilho.jobs import codec
+from trilho.sagas.record import FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRun:
+    """One run of a saga; `args` by parameter and `result` are JSON values.
+
+    `verdict` tells why it is undone: failed, cancelled, timed out, called off; `stuck` why a person has to decide.
+    """
+
+    id: str
+    name: str
+    version: int
+    state: str
+    verdict: str | None
+    error: str | None
+    stuck: str | None
+    args: dict[str, Any]
+    result: Any
+    failure: str | None
+    wake_at: datetime | None
+    deadline: datetime | None
+    cancel_requested_at: datetime | None
+    parent_id: str | None
+    correlation_id: str
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the state is final."""
+        return self.state in FINISHED
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "SagaRun":
+        """The run of one row of the `view` query."""
+        return cls(**{**row, "args": codec.loads(row["args"]), "result": codec.loads(row["result"])})
+
+
+@dataclass(frozen=True, slots=True)
+class SagaStep:
+    """One recorded step, undo, wait or timer of a run; `number` is its place in the code, as errors name it."""
+
+    number: str
+    kind: str
+    name: str
+    state: str
+    attempt: int
+    job_id: str | None
+    child_id: str | None
+    args: list[Any]
+    undo: str | None
+    result: Any
+    error: str | None
+    due_at: datetime | None
+    timed_out: bool
+    started_at: datetime
+    ended_at: datetime | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "SagaStep":
+        """The step of one row of the `history` query."""
+        loaded = {"args": codec.loads(row["args"]), "result": codec.loads(row["result"]), "number": row["path"]}
+        return cls(**{name: value for name, value in {**row, **loaded}.items() if name != "path"})
+
+
+@dataclass(frozen=True, slots=True)
+class SagaFilter:
+    """Which runs to list, newest first; `cursor` is the `next_cursor` of the page before."""
+
+    state: str | None = None
+    name: str | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+    def place(self) -> tuple[datetime | None, str | None]:
+        """Where the page before ended; raises ValueError for what is no cursor of ours."""
+        if self.cursor is None:
+            return None, None
+        when, _, after = self.cursor.partition(" ")
+        return datetime.fromisoformat(when), after
+
+
+@dataclass(frozen=True, slots=True)
+class SagaPage:
+    """One page of runs."""
+
+    items: list[SagaRun]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, runs: Sequence[SagaRun], limit: int) -> "SagaPage":
+        """From one run more than were asked for, if there are more."""
+        items = list(runs[:limit])
+        more = len(runs) > limit
+        return cls(items, f"{items[-1].created_at.isoformat()} {items[-1].id}" if more else None)

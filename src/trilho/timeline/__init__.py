@@ -1,0 +1,1 @@
+"""What happened in an operation, noted as it happens: one row for each request, job, event and handling."""

@@ -1,0 +1,191 @@
+"""Bad input is told clearly, and as early as it can be seen."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from tests.sagas.conftest import Shop, do
+from trilho import ConfigurationError, PayloadTooLarge, Saga, SagaFailed
+
+
+class Order(BaseModel):
+    number: int
+
+
+@pytest.fixture
+def order(shop: Shop) -> Any:
+    @shop.app.saga
+    async def order(saga: Saga, order: Order, note: str = "") -> int:
+        return order.number
+
+    return order
+
+
+def test_arguments_that_do_not_fit_are_refused_at_start(order: Any) -> None:
+    with pytest.raises(TypeError, match="argument 'order' of saga order does not fit its annotation: number"):
+        order.start({"number": "many"})
+    with pytest.raises(TypeError, match="missing a required argument: 'order'"):
+        order.start()
+    with pytest.raises(TypeError, match="too many positional"):
+        order.start(Order(number=1), "", 3)
+
+
+def test_arguments_that_cannot_be_stored_are_refused_at_start(shop: Shop) -> None:
+    @shop.app.saga
+    async def anything(saga: Saga, what: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="'what' of saga anything cannot be stored"):
+        anything.start(object())
+    with pytest.raises(PayloadTooLarge, match="TRILHO_MAX_PAYLOAD"):
+        anything.start("x" * 2_000_000)
+    for bad in ("", "x" * 201, "a\x00", 7):
+        with pytest.raises(ValueError, match="id="):
+            anything.start(1, id=bad)
+
+
+def test_functions_that_are_no_sagas_are_refused_at_definition(shop: Shop) -> None:
+    with pytest.raises(ConfigurationError, match="'plain' has to be `async def`"):
+
+        @shop.app.saga
+        def plain(saga: Saga) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="needs a first parameter"):
+
+        @shop.app.saga
+        async def bare() -> None: ...
+
+    shop.app.saga(name="twice")(no_step)
+    with pytest.raises(ConfigurationError, match="there is a saga 'twice' already"):
+        shop.app.saga(name="twice")(large)
+
+
+def test_saga_is_not_called_but_started(order: Any) -> None:
+    with pytest.raises(TypeError, match=r"begun by \.start"):
+        order(None, Order(number=1))
+
+
+def undo_more(what: str, reason: str) -> None: ...
+
+
+async def bad_undo(saga: Saga) -> Any:
+    return await saga.step(do, "x", undo=undo_more)
+
+
+async def unstorable(saga: Saga) -> Any:
+    return await saga.step(lambda: {1, object()})
+
+
+async def large(saga: Saga) -> Any:
+    return await saga.step(lambda: "x" * 2_000_000)
+
+
+async def unstorable_end(saga: Saga) -> Any:
+    await saga.step(do, "x")
+    return object()
+
+
+async def wrong_arguments(saga: Saga) -> Any:
+    return await saga.step(do, "x", "y")
+
+
+async def no_step(saga: Saga) -> Any:
+    return await saga.step("do", "x")
+
+
+async def inside_a_step(saga: Saga) -> Any:
+    async def step() -> None:
+        await saga.step(do, "x")
+
+    return await saga.step(step)
+
+
+async def in_another_task(saga: Saga) -> Any:
+    return await asyncio.gather(saga.step(do, "x"), saga.step(do, "y"))
+
+
+async def not_named(saga: Saga) -> Any:
+    return await saga.wait_event("paid", key=1)
+
+
+async def limited(saga: Saga) -> Any:
+    return await saga.step(do, "x", timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (bad_undo, "the undo undo_more needs 'reason', which it does not get"),
+        (unstorable, "returned what cannot be stored as JSON"),
+        (large, "above the limit of 1000000"),
+        (unstorable_end, "the result of saga bad cannot be stored as JSON"),
+        (wrong_arguments, "step do: too many positional arguments"),
+        (no_step, "a step is a task or a function, not 'do'"),
+        (inside_a_step, "a step cannot make calls of the saga"),
+        (in_another_task, "use saga.gather"),
+        (not_named, "@app.saga(events=('paid',))"),
+        (limited, "timeout= needs a task or an `async def`"),
+    ],
+)
+def test_mistakes_in_the_function_end_the_run_with_a_clear_error(shop: Shop, function: Any, told: str) -> None:
+    handle = shop.app.saga(name="bad")(function).start()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert told in str(handle.run().error)
+    with pytest.raises(SagaFailed):
+        handle.get(1)
+
+
+def test_call_after_the_end_is_refused(shop: Shop) -> None:
+    kept: list[Saga] = []
+
+    @shop.app.saga
+    async def leaking(saga: Saga) -> None:
+        kept.append(saga)
+
+    shop.settle(leaking.start())
+    with pytest.raises(RuntimeError, match="stretch is over"):
+        asyncio.run(kept[0].step(do, "x"))
+
+
+def test_saga_that_no_worker_knows_waits_for_one_that_does(shop: Shop) -> None:
+    @shop.app.saga
+    async def late(saga: Saga) -> None: ...
+
+    handle = late.start()
+    task = shop.app.tasks.pop("trilho.saga.late")
+    assert shop.settle(handle) == "RUNNING"
+    shop.app.tasks["trilho.saga.late"] = task
+    assert shop.settle(handle) == "COMPLETED"
+
+
+def test_record_has_its_limits(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trilho.sagas.journal.MOST_ENTRIES", 5)
+
+    @shop.app.saga
+    async def long(saga: Saga) -> None:
+        for number in range(10):
+            await saga.step(do, str(number))
+
+    handle = long.start()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert "has recorded 5 steps" in str(handle.run().error)
+
+
+def test_run_with_a_thousand_steps_completes(shop: Shop) -> None:
+    @shop.app.saga
+    async def long(saga: Saga) -> int:
+        total = 0
+        for number in range(990):
+            total += await saga.step(same, number)
+        for number in range(10):
+            await saga.step(shop.app.tasks["work"], str(number))
+        return total
+
+    handle = long.start()
+    assert shop.settle(handle) == "COMPLETED"
+    assert handle.get(1) == sum(range(990))
+
+
+def same(number: int) -> int:
+    return number

@@ -1,0 +1,212 @@
+"""What people do to runs: cancel, retry, skip; what is STUCK, and why."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from tests.sagas.conftest import QUICK, Shop, do, refuse, undo
+from trilho import DuplicateSaga, Saga, SagaFilter, SagaStateError, SagaStuck
+
+
+def test_cancel_undoes_what_was_done(shop: Shop) -> None:
+    @shop.app.saga
+    async def waiting(saga: Saga) -> None:
+        await saga.step(do, "a", undo=undo)
+        await saga.step(shop.app.tasks["work"], "b", undo=shop.app.tasks["unwork"])
+        await saga.wait_signal("never")
+
+    handle = waiting.start()
+    assert shop.settle(handle) == "WAITING"
+    handle.cancel()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert handle.run().verdict == "cancelled"
+    assert shop.effects() == ["a", "b", "undo b b done", "undo a a done"]
+    assert [step.state for step in handle.history()] == ["DONE", "DONE", "CANCELLED", "DONE", "DONE"]
+    with pytest.raises(SagaStateError):
+        handle.cancel()
+
+
+def test_cancel_ends_a_task_that_waits_before_anything_is_undone(shop: Shop) -> None:
+    @shop.app.saga
+    async def waiting(saga: Saga) -> None:
+        await saga.step(do, "a", undo=undo)
+        await saga.step(shop.app.tasks["work"], "never", undo=shop.app.tasks["unwork"])
+
+    handle = waiting.start()
+    [(job, task)] = shop.harness._woken_or_due()
+    shop.harness._run(job, shop.app.tasks[task])
+    handle.cancel()
+    for job, task in shop.harness._due():
+        if task != "work":
+            shop.harness._run(job, shop.app.tasks[task])
+    assert shop.settle(handle) == "COMPENSATED"
+    assert shop.effects() == ["a", "undo a a done"]  # the task never began: there is nothing of it to undo
+
+
+def test_cancel_that_comes_before_the_end_wins(shop: Shop) -> None:
+    @shop.app.saga
+    async def short(saga: Saga) -> None:
+        await saga.step(do, "a", undo=undo)
+
+    handle = short.start()
+
+    def cancel(point: str) -> None:
+        if point == "saga.step_after_commit":
+            handle.cancel()
+
+    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, cancel
+    try:
+        assert shop.settle(handle) == "COMPENSATED"
+    finally:
+        shop.app.database.faults.hit = hit
+    assert shop.effects() == ["a", "undo a a done"]
+
+
+def test_cancel_is_heeded_between_two_functions(shop: Shop) -> None:
+    @shop.app.saga
+    async def long(saga: Saga) -> None:
+        for number in range(10):
+            await saga.step(do, str(number), undo=undo)
+
+    handle = long.start()
+
+    def cancel(point: str) -> None:
+        if point == "saga.step_before" and shop.effects() == ["0"]:
+            handle.cancel()
+
+    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, cancel
+    try:
+        assert shop.settle(handle) == "COMPENSATED"
+    finally:
+        shop.app.database.faults.hit = hit
+    assert shop.effects() == ["0", "1", "undo 1 1 done", "undo 0 0 done"]
+
+
+def test_undo_that_fails_is_tried_again_then_the_run_is_stuck_and_a_person_lets_it_go_on(shop: Shop) -> None:
+    mended: list[bool] = []
+    tries: list[int] = []
+
+    def stubborn(what: str) -> None:
+        tries.append(1)
+        if not mended:
+            raise OSError("the bank is closed")
+
+    @shop.app.saga(retry=QUICK)
+    async def failing(saga: Saga) -> None:
+        await saga.step(do, "a", undo=undo)
+        await saga.step(do, "b", undo=stubborn)
+        await saga.step(refuse, "no")
+
+    handle = failing.start()
+    assert shop.settle(handle) == "STUCK"
+    assert len(tries) == 3
+    assert "the bank is closed" in str(handle.run().stuck)
+    assert shop.app.sagas.list(SagaFilter(state="STUCK")).items[0].id == handle.id
+    with pytest.raises(SagaStuck, match="bank"):
+        handle.get(1)
+    handle.retry()
+    assert shop.settle(handle) == "STUCK"
+    mended.append(True)
+    handle.retry()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert shop.effects() == ["a", "b", "undo a a done"]
+    with pytest.raises(SagaStateError):
+        handle.retry()
+
+
+def test_undo_that_cannot_be_done_is_settled_by_hand(shop: Shop) -> None:
+    @shop.app.saga(retry=QUICK)
+    async def failing(saga: Saga) -> None:
+        await saga.step(do, "a", undo=undo)
+        await saga.step(do, "b", undo=shop.app.tasks["broken"])
+        await saga.step(refuse, "no")
+
+    handle = failing.start()
+    assert shop.settle(handle) == "STUCK"
+    with pytest.raises(SagaStateError):
+        handle.skip("1")
+    handle.skip("2:undo")
+    assert shop.settle(handle) == "COMPENSATED"
+    assert shop.effects()[-1] == "undo a a done"
+
+
+def test_wait_is_settled_by_hand_with_a_result(shop: Shop) -> None:
+    @shop.app.saga
+    async def waiting(saga: Saga) -> int:
+        return int(await saga.wait_signal("never"))
+
+    handle = waiting.start()
+    shop.settle(handle)
+    handle.skip(1, 42)
+    assert shop.settle(handle) == "COMPLETED"
+    assert handle.get(1) == 42
+
+
+def test_same_id_with_the_same_arguments_is_the_same_run(shop: Shop) -> None:
+    @shop.app.saga
+    async def short(saga: Saga, n: int) -> None:
+        await saga.step(do, str(n))
+
+    for _ in range(2):
+        assert shop.settle(short.start(1, id="one")) == "COMPLETED"
+    assert shop.effects() == ["1"]
+    with pytest.raises(DuplicateSaga, match="one"):
+        short.start(2, id="one")
+    with shop.app.transaction(), suppress(ZeroDivisionError), shop.app.transaction():
+        short.start(3, id="three")
+        raise ZeroDivisionError
+    assert [run.id for run in shop.app.sagas.list().items] == ["one"]
+
+
+def test_run_begins_with_the_commit_of_a_session_or_connection_of_the_projects_own(shop: Shop) -> None:
+    @shop.app.saga
+    async def short(saga: Saga, n: int) -> int:
+        return int(await saga.wait_signal("go")) + n
+
+    with Session(shop.app.database.engine) as session:
+        session.execute(text("INSERT INTO effects (what) VALUES ('joined')"))
+        handle = shop.app.join(session).start(short, 1, id="session")
+        session.commit()
+    with shop.app.database.connection() as connection, connection.transaction():
+        shop.app.join(connection).start(short, 2, id="connection")
+
+    async def begin() -> None:
+        async with shop.app.atransaction():
+            await short.astart(3, id="async")
+            await shop.app.sagas.get("session").asignal("go", 40)
+        await (await shop.app.sagas.aget("async")).acancel()
+        await shop.app.database.dispose()
+
+    asyncio.run(begin())
+    assert shop.settle(handle) == "COMPLETED"
+    assert handle.get(1) == 41
+    states = {run.id: run.state for run in shop.app.sagas.list().items}
+    assert states == {"session": "COMPLETED", "connection": "WAITING", "async": "COMPENSATED"}
+
+
+def test_job_of_a_step_is_not_run_again_behind_the_back_of_the_saga(shop: Shop) -> None:
+    @shop.app.saga
+    async def failing(saga: Saga) -> None:
+        await saga.step(shop.app.tasks["broken"], "x")
+
+    handle = failing.start()
+    assert shop.settle(handle) == "COMPENSATED"
+    [step] = handle.history()
+    assert step.job_id is not None
+    with pytest.raises(Exception, match="cannot retry"):
+        shop.app.jobs.retry(step.job_id)
+
+
+def test_pages_of_runs_are_newest_first(shop: Shop) -> None:
+    @shop.app.saga
+    async def short(saga: Saga) -> None: ...
+
+    for number in range(5):
+        short.start(id=str(number))
+    page = shop.app.sagas.list(SagaFilter(limit=3))
+    rest = shop.app.sagas.list(SagaFilter(limit=3, cursor=page.next_cursor))
+    assert [run.id for run in [*page.items, *rest.items]] == ["4", "3", "2", "1", "0"]
+    assert rest.next_cursor is None
