@@ -15,9 +15,10 @@ from trilho import Trilho
 VIDEO_QUEUE = "video"
 
 JOBS = ["loja.sales.tasks", "loja.reports.tasks", "loja.accounts.tasks", "loja.videos.tasks"]
-SERVICES = ["loja.orders.handlers", "loja.payments.handlers", "loja.inventory.handlers", "loja.shipping.handlers"]
+SERVICES = [f"loja.{service}.handlers" for service in ("orders", "payments", "inventory", "shipping")]
+SAGAS = ["loja.orders.saga"]
 
-app = Trilho("loja", include=[*JOBS, *SERVICES])
+app = Trilho("loja", include=[*JOBS, *SERVICES, *SAGAS])
 # Declared, so that a worker without -Q takes both; `-Q video` on a machine of its own keeps encoding off the others.
 app.conf.task_queues = [Queue(name, Exchange(name), name) for name in ("celery", VIDEO_QUEUE)]
 app.conf.task_routes = {"loja.videos.tasks.process_video": {"queue": VIDEO_QUEUE}}

@@ -30,7 +30,7 @@ _STEPS = (
         'curl -s -F "file=@out.mp4" "{base}videos"',
     ),
     (
-        "Place an order (card 4000000000000002, SOLD-OUT or country AQ make it fail), and see how it goes",
+        "Place an order (card 4000000000000002, SOLD-OUT or country AQ make it fail; ?mode=orchestration is a saga)",
         (
             'curl -s -X POST "{base}orders" -H "Content-Type: application/json" '
             """-d '{{"user_id": "ana", "items": [{{"sku": "COFFEE", "quantity": 2}}], "card": "4111111111111111", """

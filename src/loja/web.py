@@ -14,7 +14,7 @@ from loja.sales import routes as sales
 from loja.shipping import routes as shipping
 from loja.videos import cdn
 from loja.videos import routes as videos
-from trilho.http import install
+from trilho.http import install, sagas_router
 
 DESCRIPTION = """
 A small shop whose work runs as **durable jobs**: a request that starts one answers `202` with a `task_id`,
@@ -33,8 +33,10 @@ TAGS = [
     {"name": "users", "description": "Who gets a welcome."},
     {"name": "mail", "description": "The mail that this machine has caught."},
     {"name": "videos", "description": "Uploads, re-encoded and published under `/cdn`."},
-    {"name": "orders", "description": "One order, four services, and the events between them."},
+    {"name": "orders", "description": "One order, four services, and three ways for them to work together."},
+    {"name": "sagas", "description": "Runs of sagas: look at them, and settle those that are STUCK."},
     {"name": "tasks", "description": "The jobs that requests have started."},
+    {"name": "timeline", "description": "All that one request, order, job, event or saga brought about."},
     {"name": "health", "description": "How the system is."},
     {"name": "start", "description": "What to try."},
 ]
@@ -57,4 +59,5 @@ api.include_router(cdn.router)
 for service in (orders, payments, inventory, shipping):
     api.include_router(service.router)
 api.include_router(index.router)
+api.include_router(sagas_router(app))
 install(api, app, body_limits={"/uploads": sales.upload_limit(), "/videos": videos.upload_limit()})

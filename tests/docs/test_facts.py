@@ -36,7 +36,8 @@ def test_every_folder_and_file_of_the_package_is_described() -> None:
 @pytest.mark.parametrize("name", sorted(set(Settings.model_fields)))
 def test_every_setting_is_in_the_readme_with_its_default(name: str) -> None:
     [line] = [line for line in README.splitlines() if line.startswith(f"| `TRILHO_{name.upper()}` |")]
-    assert line.split(" | ")[1].strip("`") == written(Settings.model_fields[name].default)
+    default = Settings.model_fields[name].get_default(call_default_factory=True)
+    assert line.split(" | ")[1].strip("`") == written(default)
 
 
 def written(default: object) -> str:
@@ -45,7 +46,7 @@ def written(default: object) -> str:
         return str(default).lower()
     if isinstance(default, float):
         return f"{default:g}"
-    return "" if default in {None, ""} else str(default)
+    return "" if default in (None, "", {}) else str(default)
 
 
 def test_no_other_setting_is_in_the_readme() -> None:

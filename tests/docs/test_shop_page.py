@@ -62,5 +62,17 @@ def test_orders_end_and_what_the_shop_does_not_know_is_a_dead_letter(shell: Shel
         timeout=30,
     )
     assert [one["status"] for one in reversed(orders)] == ["COMPLETED", "CANCELLED", "RESERVED"]
+    said = shell.run(PAGE.blocks("bash run=saga")[0])
+    assert '"mode": "orchestration"' in said
+    [stuck, mended] = (PAGE.blocks(f"bash run={name}")[0] for name in ("stuck", "mended"))
+    assert "the desk for refunds is closed" in shell.run(stuck)
+    assert '"open":true' in shell.run(mended)
+    orders = eventually(
+        lambda: httpx.get(f"{shell.url}/orders").json()["items"],
+        lambda items: {item["status"] for item in items} <= {"COMPLETED", "CANCELLED", "RESERVED"},
+        timeout=30,
+    )
+    sagas = [one["status"] for one in reversed(orders) if one["mode"] == "orchestration"]
+    assert sagas == ["COMPLETED", "CANCELLED"]
     [script] = PAGE.blocks("bash run=strange")
     assert "there is no order 'o-1' here" in shell.run(script)

@@ -12,7 +12,7 @@ ITEMS_HEADER = "items"
 
 ITEMS: TypeAdapter[list[Item]] = TypeAdapter(list[Item])
 
-Mode = Literal["choreography", "stream"]
+Mode = Literal["choreography", "orchestration", "stream"]
 
 
 class OrderPlaced(BaseModel):

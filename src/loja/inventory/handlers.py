@@ -3,8 +3,6 @@
 One event per transaction: two batches of many orders would lock the same products in different order.
 """
 
-from collections.abc import Sequence
-
 from sqlalchemy.orm import Session
 
 from loja.app import app
@@ -14,14 +12,14 @@ from loja.contracts.events import (
     InventoryFailed,
     InventoryReleased,
     InventoryReserved,
-    Item,
     PaymentCompleted,
     ShippingFailed,
     ShippingScheduled,
 )
 from loja.contracts.stream import ITEMS, ITEMS_HEADER, ORDERS, OrderPlaced, StockRefused, StockReserved
 from loja.inventory import shelves
-from loja.inventory.reservation import Reservation, Status, lacking, put_aside, put_back, sent
+from loja.inventory.reservation import Reservation, Status, put_back, sent
+from loja.inventory.steps import move, reserve_goods
 from trilho import Event, Retry, Tx
 
 GROUP = "inventory-service"
@@ -32,7 +30,7 @@ def reserve(paid: PaymentCompleted, tx: Tx) -> None:
     """Put the goods of a paid order aside, once."""
     if shelves.locked(tx.session, paid.order_id) is not None:
         return
-    why_not = _put_aside(tx.session, paid.order_id, paid.items)
+    why_not = reserve_goods(tx.session, paid.order_id, paid.items)
     if why_not is None:
         topics.publish(app, InventoryReserved(order_id=paid.order_id, address=paid.address))
     else:
@@ -47,7 +45,7 @@ def reserve_streamed(event: Event[OrderPlaced], tx: Tx) -> None:
         return
     if mode is None or ITEMS_HEADER not in event.headers:
         raise UnknownOrder(order_id, event.topic)
-    why_not = _put_aside(tx.session, order_id, ITEMS.validate_json(event.headers[ITEMS_HEADER]))
+    why_not = reserve_goods(tx.session, order_id, ITEMS.validate_json(event.headers[ITEMS_HEADER]))
     if why_not is None:
         topics.publish(app, StockReserved(order_id=order_id))
     else:
@@ -58,9 +56,7 @@ def reserve_streamed(event: Event[OrderPlaced], tx: Tx) -> None:
 def release(failed: ShippingFailed, tx: Tx) -> None:
     """Put the goods back, once; raises UnknownOrder."""
     reservation = _locked(tx.session, failed.order_id, failed.topic)
-    if moves := put_back(reservation):
-        shelves.move(tx.session, moves)
-        shelves.change(tx.session, failed.order_id, Status.RELEASED)
+    if move(tx.session, reservation, put_back(reservation), Status.RELEASED):
         topics.publish(app, InventoryReleased(order_id=failed.order_id, reason=failed.reason))
 
 
@@ -68,16 +64,7 @@ def release(failed: ShippingFailed, tx: Tx) -> None:
 def hand_over(scheduled: ShippingScheduled, tx: Tx) -> None:
     """Give the goods to the carrier, once; raises UnknownOrder."""
     reservation = _locked(tx.session, scheduled.order_id, scheduled.topic)
-    if moves := sent(reservation):
-        shelves.move(tx.session, moves)
-        shelves.change(tx.session, scheduled.order_id, Status.SHIPPED)
-
-
-def _put_aside(session: Session, order_id: str, items: Sequence[Item]) -> str | None:
-    why_not = lacking(items, shelves.locked_stock(session, items))
-    if shelves.add(session, Reservation(order_id, Status.REFUSED if why_not else Status.RESERVED, tuple(items))):
-        shelves.move(session, [] if why_not else put_aside(items))
-    return why_not
+    move(tx.session, reservation, sent(reservation), Status.SHIPPED)
 
 
 def _locked(session: Session, order_id: str, topic: str) -> Reservation:

@@ -55,6 +55,13 @@ def put_back(reservation: Reservation) -> list[Move]:
     return [Move(item.sku, stock=item.quantity, reserved=-item.quantity) for item in reservation.items]
 
 
+def taken_back(reservation: Reservation) -> list[Move]:
+    """To the shelf, from the order or the carrier: whoever asks for it knows what the goods were there for."""
+    if reservation.status is not Status.SHIPPED:
+        return put_back(reservation)
+    return [Move(item.sku, stock=item.quantity, shipped=-item.quantity) for item in reservation.items]
+
+
 def sent(reservation: Reservation) -> list[Move]:
     """From the order to the carrier, if it is there still."""
     if reservation.status is not Status.RESERVED:

@@ -14,6 +14,7 @@ from loja.contracts.events import Address, Card, Item, OrderRequested
 from loja.contracts.stream import ITEMS, ITEMS_HEADER, ORDERS, Mode, OrderPlaced
 from loja.orders import book
 from loja.orders.order import Happened, Order
+from loja.orders.saga import place_order
 from loja.orders.schemas import NewItem, NewOrder
 
 
@@ -30,6 +31,8 @@ def place(new: NewOrder, mode: Mode) -> Order:
         _tell_everybody(order, new.user_id, now)
         if mode == "choreography":
             topics.publish(app, requested(order, card))
+        elif mode == "orchestration":
+            place_order.start(requested(order, card), id=order.order_id)
     return order
 
 
@@ -47,7 +50,7 @@ def total_of(items: Iterable[Item]) -> Decimal:
 
 
 def requested(order: Order, card: Card) -> OrderRequested:
-    """The event that sets the choreography going."""
+    """What sets the choreography going, and what the orchestration is given."""
     return OrderRequested(
         order_id=order.order_id,
         user_id=order.user_id,

@@ -18,8 +18,6 @@ MAX_ITEMS = 20
 MAX_QUANTITY = 1_000
 MAX_LINE = 200
 MAX_USER = 10**15
-MODES = ("choreography", "stream")
-LATER = "orchestration"
 
 _EXAMPLE = "019303f8-7c1e-7d1a-9f2b-0c9d6d3f9a11"
 _USER = "^[A-Za-z0-9._@:-]{1,64}$"
@@ -67,13 +65,6 @@ def check_user(user: object) -> str | int:
     raise ValueError("must be a number from 0 on, or 1 to 64 letters, digits and . _ @ : -")
 
 
-def check_mode(mode: str) -> str:
-    """The mode itself; raises ValueError if there is no such mode."""
-    if mode not in (*MODES, LATER):
-        raise ValueError(f"must be one of {', '.join((*MODES, LATER))}")
-    return mode
-
-
 Sku = Annotated[
     str,
     AfterValidator(check_sku),
@@ -102,11 +93,7 @@ UserId = Annotated[
         }
     ),
 ]
-ModeParameter = Annotated[
-    str,
-    AfterValidator(check_mode),
-    Query(description="How the services work together.", json_schema_extra={"enum": list(MODES)}),
-]
+ModeParameter = Annotated[Mode, Query(description="How the services work together.")]
 
 
 class NewItem(BaseModel):
@@ -154,7 +141,7 @@ class OrderSummary(BaseModel):
     mode: Mode
     status: Status
     total: Decimal = Field(examples=["65.80"])
-    reason: str | None = Field(description="Why it was cancelled.")
+    reason: str | None = Field(description="Why it was cancelled, or is STUCK.")
 
     @classmethod
     def of(cls, order: Order) -> Self:

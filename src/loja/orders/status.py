@@ -40,7 +40,7 @@ NEWS = {
     "orders.refused": News("inventory", Status.CANCELLED),
 }
 _FORWARD = list(Status)
-_ENDS = frozenset({Status.COMPLETED, Status.CANCELLED, Status.STUCK})
+ENDS = frozenset({Status.COMPLETED, Status.CANCELLED, Status.STUCK})
 
 
 def after(status: Status, topic: str) -> Status:
@@ -49,9 +49,15 @@ def after(status: Status, topic: str) -> Status:
     Events of different topics may come in any order, and again: an order moves forward only, and never out of an end.
     """
     wanted = Status.CREATED if topic == REQUESTED else NEWS[topic].status
-    if wanted is None or status in _ENDS:
+    if wanted is None or status in ENDS:
         return status
     return max(status, wanted, key=_FORWARD.index)
+
+
+def on_the_way(status: Status, topic: str) -> Status:
+    """The status after an event of an order whose end is decided by its saga."""
+    now = after(status, topic)
+    return status if now in ENDS else now
 
 
 def ended(order_id: str, before: Status, now: Status, reason: str | None) -> tuple[OrderEvent, ...]:

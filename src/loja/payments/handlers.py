@@ -5,7 +5,8 @@ from loja.contracts import topics
 from loja.contracts.errors import UnknownOrder
 from loja.contracts.events import InventoryFailed, InventoryReleased, OrderCreated, Refusal
 from loja.payments import ledger
-from loja.payments.payment import charged, refunded
+from loja.payments.payment import charged
+from loja.payments.steps import give_back
 from trilho import Event, Tx
 
 GROUP = "payment-service"
@@ -21,11 +22,10 @@ def charge(order: OrderCreated, tx: Tx) -> None:
 
 @app.bus.subscribe(InventoryFailed.topic, InventoryReleased.topic, group=GROUP)
 def refund(event: Event[Refusal], tx: Tx) -> None:
-    """Give the money back, once; raises UnknownOrder."""
+    """Give the money back, once; raises UnknownOrder, RefundsClosed."""
     payment = ledger.locked(tx.session, event.data.order_id)
     if payment is None:
         raise UnknownOrder(event.data.order_id, event.topic)
-    told = refunded(payment, event.data)
+    told = give_back(tx.session, payment, event.data)
     if told is not None:
-        ledger.refund(tx.session, payment.order_id)
         topics.publish(app, told)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from loja.contracts.card import is_declined
 from loja.contracts.events import (
     OrderCreated,
-    OrderEvent,
     PaymentCompleted,
     PaymentFailed,
     PaymentRefunded,
@@ -32,7 +31,7 @@ class Payment:
     status: Status
 
 
-def charged(order: OrderCreated) -> tuple[Payment, OrderEvent]:
+def charged(order: OrderCreated) -> tuple[Payment, PaymentCompleted | PaymentFailed]:
     """The payment of a new order, and what to publish about it."""
     if is_declined(order.card.token):
         reason = f"the card that ends in {order.card.last_four} was declined"

@@ -1,4 +1,4 @@
-"""The table of the payment service."""
+"""Tables of the payment service."""
 
 import psycopg
 from sqlalchemy import Column, DateTime, MetaData, Numeric, Table, Text, func
@@ -15,6 +15,8 @@ payments = Table(
     Column("status", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+
+closed_desks = Table("closed_desks", metadata, Column("desk", Text, primary_key=True))
 
 
 def create(connection: psycopg.Connection) -> None:

@@ -1,6 +1,6 @@
 """The stored shipments."""
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,11 @@ def add(session: Session, shipment: Shipment, address: Address) -> bool:
     values = {"order_id": shipment.order_id, "status": shipment.status, "address": address.model_dump()}
     once = insert(shipments).values(values).on_conflict_do_nothing().returning(shipments.c.order_id)
     return session.execute(once).first() is not None
+
+
+def cancel(session: Session, order_id: str) -> None:
+    """Note that the shipment of an order does not take place."""
+    session.execute(update(shipments).where(shipments.c.order_id == order_id).values(status=Status.CANCELLED))
 
 
 def page(session: Session, limit: int, before: str | None) -> list[Shipment]:

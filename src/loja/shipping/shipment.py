@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from loja.contracts.events import InventoryReserved, OrderEvent, ShippingFailed, ShippingScheduled
+from loja.contracts.events import InventoryReserved, ShippingFailed, ShippingScheduled
 
 UNDELIVERABLE = frozenset({"AQ"})
 """Countries where no carrier goes."""
@@ -24,7 +24,7 @@ class Shipment:
     status: Status
 
 
-def planned(reserved: InventoryReserved) -> tuple[Shipment, OrderEvent]:
+def planned(reserved: InventoryReserved) -> tuple[Shipment, ShippingScheduled | ShippingFailed]:
     """The shipment of goods that are put aside, and what to publish about it."""
     country = reserved.address.country
     if country in UNDELIVERABLE:

@@ -28,7 +28,7 @@ def consumer(
     """Handle the events that the app subscribes to, until SIGTERM; an app without handlers is no error."""
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s] %(message)s")
     found = load_app(app, data)
-    # Thousands of fetched events are alive at any time: by default the collector goes through all of them over and over.
+    # Thousands of fetched events are alive at any time: by default the collector looks at them over and over.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     stop = threading.Event()

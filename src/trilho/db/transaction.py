@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from psycopg.pq import TransactionStatus
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -80,6 +81,7 @@ class Tx(BaseTx):
         self._session: Session | None = None
         self._driver: Connection | None = None
         self._immediate = False
+        self._harmed = False
 
     @property
     def session(self) -> Session:
@@ -118,7 +120,12 @@ class Tx(BaseTx):
         if self._session is None:
             return False
         driver = self._driver
-        return driver is None or driver.closed or driver.info.transaction_status is TransactionStatus.INERROR
+        return (
+            self._harmed
+            or driver is None
+            or driver.closed
+            or driver.info.transaction_status is TransactionStatus.INERROR
+        )
 
     @property
     def raw(self) -> Connection:
@@ -129,7 +136,11 @@ class Tx(BaseTx):
     def savepoint(self) -> Iterator["Tx"]:
         """A block whose writes and jobs are dropped together when it raises."""
         with self.session.begin_nested():
-            yield self
+            try:
+                yield self
+            except BaseException:
+                self._harmed = self.was_harmed()  # going back to the savepoint heals it
+                raise
 
     def flush(self) -> None:
         """Send the session's changes to the database, so that what is wrong with them shows here."""
@@ -142,10 +153,20 @@ class Tx(BaseTx):
             self._commit_untouched()
             return
         session = self.session
+        self._ensure_whole()
         session.info["trilho.committing"] = True
         session.commit()
         for step in self.after:
             step()
+
+    def _ensure_whole(self) -> None:
+        """Raise TransactionError if a COMMIT or ROLLBACK inside ended the transaction that this one began with.
+
+        Its name went with it, and the server told the driver so: that costs no round trip.
+        """
+        name = self._application_name
+        if name is not None and self.raw.info.parameter_status("application_name") != name:
+            raise TransactionError("the transaction was ended inside its block: leave out COMMIT and ROLLBACK")
 
     def _commit_untouched(self) -> None:
         if entries := self.pending.take():
@@ -155,7 +176,10 @@ class Tx(BaseTx):
         """End the transaction; what was not committed is rolled back."""
         self.open = False
         if self._session is not None:
-            self._session.close()
+            try:
+                self._session.close()
+            except DBAPIError:  # there is nothing to roll back any more, and whoever closes has an error of his own
+                self._session.invalidate()
 
 
 class AsyncTx(BaseTx):
@@ -194,7 +218,10 @@ class AsyncTx(BaseTx):
         """End the transaction; what was not committed is rolled back."""
         self.open = False
         if self._session is not None:
-            await self._session.close()
+            try:
+                await self._session.close()
+            except DBAPIError:
+                await self._session.invalidate()
 
 
 _ambient: ContextVar[BaseTx | None] = ContextVar("trilho_transaction", default=None)

@@ -49,6 +49,7 @@ _ACCEPTED = {
     "headers": {"Location": {"description": "Path of `GET /tasks/{task_id}`.", "schema": {"type": "string"}}},
 }
 MEANINGS = {
+    400: "The body of the request is no JSON.",
     401: "An API key is set, and the request has none or another one.",
     404: "No job has this id.",
     409: "The job's state does not allow this.",

@@ -106,7 +106,7 @@ def sagas_router(app: Trilho) -> APIRouter:
         state: str | None = None,
         name: str | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        cursor: Annotated[str | None, Query(max_length=400, pattern=r"^\d{4}-\d\d-\d\dT\S+ .+$")] = None,
+        cursor: Annotated[str | None, Query(max_length=300, pattern=r"^[0-9]{1,16}:[^\x00]+$")] = None,
     ) -> SagaList:
         """Newest first; `state=STUCK` are those that wait for a person."""
         page = app.sagas.list(SagaFilter(state, name, limit, cursor))
@@ -129,12 +129,12 @@ def sagas_router(app: Trilho) -> APIRouter:
         """What gave up gets a fresh budget of attempts."""
         return SagaOut.of(found(saga_id).retry())
 
-    @router.post("/{saga_id:path}/skip", summary="Settle a step by hand", responses=documented(404, 409, 422, 503))
+    @router.post("/{saga_id:path}/skip", summary="Settle a step by hand", responses=documented(400, 404, 409, 422, 503))
     def skip(saga_id: SagaId, wanted: Skip) -> SagaOut:
         """The step counts as done, with this result."""
         return SagaOut.of(found(saga_id).skip(wanted.step, wanted.result))
 
-    @router.post("/{saga_id:path}/signal", summary="Send a signal", responses=documented(404, 409, 413, 422, 503))
+    @router.post("/{saga_id:path}/signal", summary="Send a signal", responses=documented(400, 404, 409, 413, 422, 503))
     def signal(saga_id: SagaId, wanted: Signal) -> SagaOut:
         """What `wait_signal` of this name gives the run."""
         handle = found(saga_id)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from trilho.jobs import codec
 from trilho.sagas.record import FINISHED
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=timezone.utc), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class SagaFilter:
         """Where the page before ended; raises ValueError for what is no cursor of ours."""
         if self.cursor is None:
             return None, None
-        when, _, after = self.cursor.partition(" ")
-        return datetime.fromisoformat(when), after
+        when, _, after = self.cursor.partition(":")
+        return _EPOCH + int(when) * _MICROSECOND, after
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +103,4 @@ class SagaPage:
         """From one run more than were asked for, if there are more."""
         items = list(runs[:limit])
         more = len(runs) > limit
-        return cls(items, f"{items[-1].created_at.isoformat()} {items[-1].id}" if more else None)
+        return cls(items, f"{(items[-1].created_at - _EPOCH) // _MICROSECOND}:{items[-1].id}" if more else None)

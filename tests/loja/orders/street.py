@@ -1,10 +1,11 @@
 """Four services, a relay and consumers on one street: the shop as processes, and what its orders come to."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -31,6 +32,14 @@ def order(*items: tuple[str, int], card: str = GOOD, country: str = "BR", user_i
     }
 
 
+def random_order(number: int, choose: random.Random) -> Json:
+    """Of each six orders one fails at each stage."""
+    skus = choose.sample(["COFFEE", "MUG", "NOTEBOOK", "T-SHIRT"], 2)
+    items = [(sku, choose.randint(1, 3)) for sku in skus]
+    failing = {0: {"card": DECLINED}, 1: {"country": "AQ"}}.get(number % 6, {})
+    return order(*items, *([("SOLD-OUT", 1)] if number % 6 == 2 else []), **failing)
+
+
 @dataclass
 class Street:
     """A shop with an API, and the processes that move its events."""
@@ -41,9 +50,10 @@ class Street:
     def start(self, name: str, fault: str = "") -> None:
         """A `dispatcher` (it has the relay) or a consumer, armed with a fault point."""
         command = ["dispatcher"] if name == "dispatcher" else ["consumer", "-n", name]
-        leashed = leash.command(
-            os.getpid(), signal.SIGKILL, -1, -1, [sys.executable, "-m", "trilho.cli", *command, "-A", "loja.app"]
-        )
+        self._run(name, [sys.executable, "-m", "trilho.cli", *command, "-A", "loja.app"], fault)
+
+    def _run(self, name: str, command: Sequence[str], fault: str) -> None:
+        leashed = leash.command(os.getpid(), signal.SIGKILL, -1, -1, command)
         own = {name: value for name, value in os.environ.items() if not name.startswith(("TRILHO_", "LOJA_"))}
         with (self.shop.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
@@ -54,6 +64,11 @@ class Street:
                 stdout=log,
                 stderr=log,
             )
+
+    def worker(self, name: str = "worker", fault: str = "") -> None:
+        """A worker, which plays sagas, armed with a fault point."""
+        command = ["-m", "celery", "-A", "loja.app", "worker", "-P", "solo", "-n", name, "--without-mingle"]
+        self._run(name, [sys.executable, *command], fault)
 
     def run(self, code: str, *arguments: str) -> str:
         """What some Python prints that runs beside the shop."""
@@ -82,7 +97,7 @@ class Street:
         shown: Json = answer.json()
         return shown
 
-    def ends(self, order_id: str, *statuses: str, timeout: float = 30.0) -> Json:
+    def ends(self, order_id: str, *statuses: str, timeout: float = 60.0) -> Json:
         """The order once it has one of these statuses, or has ended."""
         return eventually(
             lambda: self.order(order_id), lambda shown: shown["status"] in (statuses or ENDS), timeout=timeout
@@ -103,6 +118,7 @@ class Street:
         """Whether no event is on its way any more."""
         # One statement: an event that moves from one place to the next is seen in one of them.
         waiting = """SELECT (SELECT count(*) FROM trilho.outbox) + (SELECT count(*) FROM trilho.parked_events)
+                          + (SELECT count(*) FROM trilho.sagas WHERE finished_at IS NULL)
                           + (SELECT count(*) FROM trilho.offsets o JOIN trilho.log_partitions p USING (topic, partition)
                              WHERE o.next_offset < p.next_offset)"""
         return self.shop.query(waiting) == [(0,)]

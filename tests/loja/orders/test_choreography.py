@@ -6,13 +6,8 @@ import re
 import pytest
 
 from tests.lab.poll import eventually
-from tests.loja.orders.street import DECLINED, Street, order
-
-Line = tuple[str, str]
-
-BEGIN: list[Line] = [("order", "order.requested"), ("order", "order.created")]
-CHARGED = [*BEGIN, ("payment", "payment.completed")]
-
+from tests.loja.orders.outcomes import Outcomes, history
+from tests.loja.orders.street import Street, order
 
 AGAIN = """
 import json, sys
@@ -28,12 +23,6 @@ print(len(found))
 """Publish all events of an order twice more, in another order."""
 
 
-def history(shown: dict[str, object]) -> list[Line]:
-    lines = shown["history"]
-    assert isinstance(lines, list)
-    return [(line["service"], line["event"]) for line in lines]
-
-
 @pytest.fixture(scope="module")
 def strange(street: Street) -> str:
     """An event on `orders` of an order that nobody has placed here; it is given up while the other tests run."""
@@ -44,54 +33,8 @@ def strange(street: Street) -> str:
 
 
 @pytest.mark.usefixtures("strange")
-def test_an_order_is_completed(street: Street) -> None:
-    order_id = street.place(order(("COFFEE", 2), ("MUG", 1)))
-    shown = eventually(
-        lambda: street.order(order_id),
-        lambda shown: shown["status"] == "COMPLETED" and len(shown["history"]) == 6,
-        timeout=30,
-    )
-    assert (shown["mode"], shown["total"], shown["reason"]) == ("choreography", "110.80", None)
-    reserved, scheduled = ("inventory", "inventory.reserved"), ("shipping", "shipping.scheduled")
-    assert history(shown) == [*CHARGED, reserved, scheduled, ("order", "order.completed")]
-    assert {"order_id": order_id, "amount": "110.80", "status": "CHARGED"} in street.all("/payments")
-    assert {"order_id": order_id, "status": "SCHEDULED"} in street.all("/shipments")
-    coffee = eventually(
-        lambda: next(one for one in street.all("/products") if one["sku"] == "COFFEE"),
-        lambda coffee: coffee["shipped"] == 2,
-    )
-    assert (coffee["stock"], coffee["reserved"]) == (coffee["initial_stock"] - 2, 0)
-
-
-def test_a_declined_card_cancels_the_order(street: Street) -> None:
-    order_id = street.place(order(card=DECLINED))
-    shown = street.ends(order_id)
-    assert (shown["status"], shown["reason"]) == ("CANCELLED", "the card that ends in 0002 was declined")
-    assert history(shown) == [*BEGIN, ("payment", "payment.failed"), ("order", "order.cancelled")]
-    assert {"order_id": order_id, "amount": "65.80", "status": "DECLINED"} in street.all("/payments")
-
-
-def test_a_sold_out_product_gives_the_money_back(street: Street) -> None:
-    order_id = street.place(order(("COFFEE", 1), ("SOLD-OUT", 1)))
-    shown = street.ends(order_id)
-    assert (shown["status"], shown["reason"]) == ("CANCELLED", "SOLD-OUT: 1 wanted, 0 left")
-    failed, refunded = ("inventory", "inventory.failed"), ("payment", "payment.refunded")
-    assert history(shown) == [*CHARGED, failed, refunded, ("order", "order.cancelled")]
-    assert {"order_id": order_id, "amount": "132.80", "status": "REFUNDED"} in street.all("/payments")
-
-
-def test_an_undeliverable_address_undoes_all_in_reverse_order(street: Street) -> None:
-    order_id = street.place(order(country="AQ"))
-    shown = street.ends(order_id)
-    assert (shown["status"], shown["reason"]) == ("CANCELLED", "nobody delivers to AQ")
-    assert history(shown)[3:] == [
-        ("inventory", "inventory.reserved"),
-        ("shipping", "shipping.failed"),
-        ("inventory", "inventory.released"),
-        ("payment", "payment.refunded"),
-        ("order", "order.cancelled"),
-    ]
-    assert {"order_id": order_id, "status": "CANCELLED"} in street.all("/shipments")
+class TestOutcomes(Outcomes):
+    mode = "choreography"
 
 
 def test_a_streamed_order_is_reserved_by_the_inventory_alone(street: Street) -> None:

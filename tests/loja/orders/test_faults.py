@@ -5,18 +5,10 @@ import random
 import pytest
 
 from tests.lab.poll import eventually
-from tests.loja.orders.street import DECLINED, ENDS, Json, opened, order
+from tests.loja.orders.street import ENDS, opened, random_order
 from tests.loja.shop import Shop
 
 ORDERS = 200
-
-
-def body(number: int, choose: random.Random) -> Json:
-    """Of each six orders one fails at each stage."""
-    skus = choose.sample(["COFFEE", "MUG", "NOTEBOOK", "T-SHIRT"], 2)
-    items = [(sku, choose.randint(1, 3)) for sku in skus]
-    failing = {0: {"card": DECLINED}, 1: {"country": "AQ"}}.get(number % 6, {})
-    return order(*items, *([("SOLD-OUT", 1)] if number % 6 == 2 else []), **failing)
 
 
 @pytest.mark.timeout(280)
@@ -25,7 +17,7 @@ def test_consumers_killed_in_the_middle_of_200_orders_lose_and_double_nothing(id
     with opened(idle_shop) as street:
         street.start("dispatcher")
         for number in range(ORDERS):
-            street.place(body(number, choose), "stream" if number % 7 == 0 else "choreography")
+            street.place(random_order(number, choose), "stream" if number % 7 == 0 else "choreography")
         street.start("first", "consume.before_commit=kill@150")
         street.start("second")
         eventually(lambda: street.ended("first"), timeout=90)

@@ -90,10 +90,19 @@ def test_an_unknown_mode_is_422(idle_shop: Shop, mode: str) -> None:
     assert [error["field"] for error in answer.json()["errors"]] == ["mode"]
 
 
-def test_orchestration_is_not_there_yet(idle_shop: Shop) -> None:
+def test_an_order_and_its_saga_are_one_commit(idle_shop: Shop) -> None:
     answer = idle_shop.client.post("/orders?mode=orchestration", json=order())
-    assert (answer.status_code, answer.headers["content-type"]) == (501, "application/problem+json")
-    assert answer.json()["detail"] == "orchestration comes with sagas"
+    order_id = answer.json()["order_id"]
+    assert answer.status_code == 202
+    assert idle_shop.query("SELECT name FROM trilho.sagas WHERE id = %s", order_id) == [("place_order",)]
+    both = "SELECT (SELECT xmin FROM loja.orders WHERE order_id = %s) = (SELECT xmin FROM trilho.sagas WHERE id = %s)"
+    assert idle_shop.query(both, order_id, order_id) == [(True,)]
+
+
+def test_what_is_no_state_of_the_desk_for_refunds_is_422(idle_shop: Shop) -> None:
+    for body in ({}, {"open": "no"}, {"open": 1}, {"open": True, "since": "now"}):
+        assert idle_shop.client.put("/payments/refunds", json=body).status_code == 422
+    assert idle_shop.client.get("/payments/refunds").json() == {"open": True}
 
 
 @pytest.mark.parametrize("order_id", ["019303f8-7c1e-7d1a-9f2b-0c9d6d3f9a11", "no-uuid"])
