@@ -1,14 +1,19 @@
 """Memory that a worker shares with its pool processes: until when the lease is good, and what each slot does."""
 
 import ctypes
+import fcntl
 import mmap
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 IDLE = 0
 CLAIMED = 1
 BODY = 2  # BODY + n: the body of the n-th job of the slice runs
 
 _HEAD = 16
+_DOING, _TAKEN, _CLOSED, _SLOT = 0, 1, 2, 3
 
 
 def boot_time() -> float:
@@ -17,12 +22,17 @@ def boot_time() -> float:
 
 
 class SharedState:
-    """Must exist before the pool forks. Every field is written by one side only."""
+    """Must exist before the pool forks. Every field is written by one side only, but for what `take` and `close` do.
+
+    These two exclude each other by a lock on a byte of a file, which the kernel takes back from a process that dies. It
+    does not hold between threads: of each process, only one may touch the gate of a slot.
+    """
 
     def __init__(self, slots: int) -> None:
-        self._memory = mmap.mmap(-1, _HEAD + slots)
+        self._memory = mmap.mmap(-1, _HEAD + slots * _SLOT)
         self._deadline = ctypes.c_double.from_buffer(self._memory)
         self._epoch = ctypes.c_double.from_buffer(self._memory, 8)
+        self._gates = tempfile.TemporaryFile()  # noqa: SIM115 - held as long as this process lives
         self.slots = slots
 
     @property
@@ -48,10 +58,60 @@ class SharedState:
         """Whether the lease is good now."""
         return boot_time() < self._deadline.value
 
+    # ---- slots
+
+    def open(self, slot: int) -> None:
+        """A new slice is given to a slot: nothing of it has been taken."""
+        at = _HEAD + slot * _SLOT
+        self._memory[at : at + _SLOT] = bytes((IDLE, 0, 0))
+
     def mark(self, slot: int, value: int) -> None:
         """Say what a slot does."""
-        self._memory[_HEAD + slot] = min(value, 255)
+        self._memory[_HEAD + slot * _SLOT + _DOING] = min(value, 255)
 
     def read(self, slot: int) -> int:
         """What a slot does, or did when its process died."""
-        return self._memory[_HEAD + slot]
+        return self._memory[_HEAD + slot * _SLOT + _DOING]
+
+    def running(self, slot: int) -> int | None:
+        """Which job of the slice has its body running, or had when its process died; None between bodies."""
+        doing = self.read(slot) - BODY
+        return doing if doing >= 0 else None
+
+    def taken(self, slot: int) -> int:
+        """How many jobs of the slice have been begun or passed over."""
+        return self._memory[_HEAD + slot * _SLOT + _TAKEN]
+
+    def take(self, slot: int, index: int) -> bool:
+        """Begin the `index`-th job of the slice, unless the slice has been closed."""
+        at = _HEAD + slot * _SLOT
+        with self._gate(slot, fcntl.LOCK_EX):
+            if self._memory[at + _CLOSED]:
+                return False
+            self._memory[at + _TAKEN] = index + 1
+            self._memory[at + _DOING] = BODY + index
+            return True
+
+    def close(self, slot: int) -> int | None:
+        """Let nothing more of the slice begin; how much of it has been taken, None if it is closed already.
+
+        Raises BlockingIOError rather than wait for a process that stands still in the middle of `take`.
+        """
+        at = _HEAD + slot * _SLOT
+        with self._gate(slot, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if self._memory[at + _CLOSED]:
+                return None
+            self._memory[at + _CLOSED] = 1
+            return self._memory[at + _TAKEN]
+
+    def is_closed(self, slot: int) -> bool:
+        """Whether nothing more of the slice may begin."""
+        return bool(self._memory[_HEAD + slot * _SLOT + _CLOSED])
+
+    @contextmanager
+    def _gate(self, slot: int, how: int) -> Iterator[None]:
+        fcntl.lockf(self._gates, how, 1, slot)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._gates, fcntl.LOCK_UN, 1, slot)

@@ -29,7 +29,7 @@ from trilho.processes.lease import MARGIN, Lease
 from trilho.processes.store import ProcessInfo, Pulse, leave
 from trilho.worker import panel
 from trilho.worker.adoption import adopted, is_wakeup
-from trilho.worker.batcher import Batcher, verdict_on
+from trilho.worker.batcher import Batcher
 from trilho.worker.channel import Transport
 from trilho.worker.clerk import Clerk
 from trilho.worker.pools import bodies_of
@@ -121,6 +121,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """SIGTERM: claim nothing more, wait a while, then end the bodies."""
         self.batcher.closed = True
         self.batcher.pulse.state = "stopping"
+        for under_way in list(self.batcher.slices.values()):
+            self.batcher.withdraw(under_way)
         grace = self.app.settings.shutdown_grace if how.lower() == "warm" else 0.0
         threading.Thread(target=self._end_bodies, args=(grace,), name="trilho-grace", daemon=True).start()
 
@@ -143,8 +145,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """Give back everything, a moment before this process ends itself under bodies that go on."""
         self.batcher.closed = True
         for under_way in list(self.batcher.slices.values()):
-            verdict, order = verdict_on(under_way, under_way.ending or SHUTDOWN, AFTER_EXIT), under_way.order
-            self.clerk.submit(self.batcher.settle, order.ids, order.token, verdict)
+            verdict = self.batcher.witness(under_way).on_ending(under_way.ending or SHUTDOWN, AFTER_EXIT)
+            self.clerk.submit(self.batcher.settle, under_way.order.ids, under_way.order.token, verdict)
         self._return_waiting()
         self.clerk.submit(leave, self.lease.incarnation)
         self.clerk.finish(timeout=3.0)

@@ -27,6 +27,9 @@ CREATE TABLE trilho.jobs (
     claim_token  uuid,
     worker       uuid,                                   -- incarnation; no foreign key: a missing process counts as dead
     worker_name  text,
+    -- Claimed together with others: should its process die unseen, nobody knows under which of them. It stays on the row
+    -- then, and the job is claimed alone.
+    suspect      boolean     NOT NULL DEFAULT false,
 
     -- When the last wake-up was handed to the broker; NULL: the dispatcher has to.
     sent_at      timestamptz,
