@@ -16,7 +16,7 @@ from uuid import uuid4
 from kombu import Connection as BrokerConnection
 from kombu import Producer, Queue
 
-from trilho.jobs.enqueue import EMPTY_BODY, wakeup_headers
+from trilho.jobs.enqueue import EMPTY_BODY, MARK, wakeup_headers
 from trilho.jobs.job import DueJob, NewJob
 from trilho.log import get_logger
 
@@ -119,6 +119,9 @@ def _push_to_redis(channel: Any, address: Address, jobs: Sequence[NewJob | DueJo
     payloads = [json.dumps(_redis_message(address, job), separators=(",", ":")) for job in jobs]
     channel.client.lpush(key, *payloads)
 
+
+MARKED = f'"headers":{{"{MARK}":1,'
+"""What every wake-up in Redis contains, and no other message: elsewhere its quotes would be escaped."""
 
 _EMPTY_BODY_BASE64 = base64.b64encode(EMPTY_BODY.encode()).decode()
 

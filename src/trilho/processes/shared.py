@@ -5,8 +5,6 @@ import fcntl
 import mmap
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 IDLE = 0
 CLAIMED = 1
@@ -85,12 +83,15 @@ class SharedState:
     def take(self, slot: int, index: int) -> bool:
         """Begin the `index`-th job of the slice, unless the slice has been closed."""
         at = _HEAD + slot * _SLOT
-        with self._gate(slot, fcntl.LOCK_EX):
+        fcntl.lockf(self._gates, fcntl.LOCK_EX, 1, slot)
+        try:
             if self._memory[at + _CLOSED]:
                 return False
             self._memory[at + _TAKEN] = index + 1
             self._memory[at + _DOING] = BODY + index
             return True
+        finally:
+            fcntl.lockf(self._gates, fcntl.LOCK_UN, 1, slot)
 
     def close(self, slot: int) -> int | None:
         """Let nothing more of the slice begin; how much of it has been taken, None if it is closed already.
@@ -98,20 +99,11 @@ class SharedState:
         Raises BlockingIOError rather than wait for a process that stands still in the middle of `take`.
         """
         at = _HEAD + slot * _SLOT
-        with self._gate(slot, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        fcntl.lockf(self._gates, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+        try:
             if self._memory[at + _CLOSED]:
                 return None
             self._memory[at + _CLOSED] = 1
             return self._memory[at + _TAKEN]
-
-    def is_closed(self, slot: int) -> bool:
-        """Whether nothing more of the slice may begin."""
-        return bool(self._memory[_HEAD + slot * _SLOT + _CLOSED])
-
-    @contextmanager
-    def _gate(self, slot: int, how: int) -> Iterator[None]:
-        fcntl.lockf(self._gates, how, 1, slot)
-        try:
-            yield
         finally:
             fcntl.lockf(self._gates, fcntl.LOCK_UN, 1, slot)

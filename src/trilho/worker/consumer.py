@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = get_logger("trilho.worker")
 
 BROKER_PAUSE = 0.5
+NO_ARGUMENTS: tuple[Any, ...] = ((), {}, {})
 AFTER_EXIT = 5.0
 """Seconds before others may begin what this process has given back with its last breath."""
 
@@ -273,6 +274,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
                 message.ack_log_error(log, self.connection_errors)
                 self._hand_out_later(message.headers["id"])
             else:
+                _spare(message)
                 handler(message)
 
         self._handle = handle
@@ -387,6 +389,12 @@ class _Probe:
 
 def _entries(hub: Any) -> set[Any]:
     return {scheduled.entry for scheduled in hub.timer.queue}
+
+
+def _spare(message: Any) -> None:
+    """Spare Celery what it would decode for nothing: a wake-up has no arguments, and says "expired" to others only."""
+    message.headers.pop("expires", None)
+    message._decoded_cache = NO_ARGUMENTS
 
 
 def _nothing() -> None:
