@@ -10,7 +10,7 @@ import pytest
 from celery import Celery, chain
 
 import trilho
-from tests.faults import test_events
+from tests.faults import test_events, test_slices
 from tests.lab import processes
 from tests.lab.lab import Lab
 from tests.lab.ledger import EXACT, account
@@ -24,7 +24,8 @@ POINTS = sorted({point for file in SOURCE.rglob("*.py") for point in POINT.finda
 IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.")]
 ADOPTING = [point for point in POINTS if point.startswith("adopt.")]
 OF_EVENTS = [point for point in POINTS if point.startswith(("relay.", "consume."))]
-IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING + OF_EVENTS]
+OF_SLICES = [point for point in POINTS if point.startswith(("write_behind.", "take_back.", "give_back."))]
+IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING + OF_EVENTS + OF_SLICES]
 
 
 def produce(lab: Lab, key: str, fault: str) -> int:
@@ -66,6 +67,10 @@ def test_worker_killed_at(lab: Lab, point: str) -> None:
 
 def test_points_of_events_are_those_of_their_own_tests() -> None:
     assert sorted(OF_EVENTS) == sorted([*test_events.RELAY, *test_events.CONSUME])
+
+
+def test_points_of_slices_are_those_of_their_own_tests() -> None:
+    assert sorted(OF_SLICES) == sorted([*test_slices.OF_A_LONG_BODY, *test_slices.OF_AN_OLD_SLICE])
 
 
 @pytest.mark.parametrize("point", ADOPTING)
