@@ -1,4 +1,4 @@
-"""Jobs that share a slice: whatever ends the process, only the body that ran answers for it, and nothing waits for it."""
+"""Jobs that share a slice: only the body that ran answers for the end of its process, and nothing waits for it."""
 
 import time
 from collections import Counter
@@ -117,7 +117,7 @@ def test_process_killed_while_it_gives_back_what_it_did_not_begin_at(lab: Lab, p
 
 
 def hurt(lab: Lab, worker: Worker, special: list[tuple[object, ...]]) -> None:
-    """Enqueue some jobs amid others that do nothing, and wait for the kill; where it struck the parent, start another."""
+    """Enqueue some jobs amid others that do nothing, and wait for the kill; if it struck the parent, start another."""
     pool = {process.pid for process in worker.pool()}
     with lab.app.transaction():
         for place in range(31):

@@ -3,8 +3,10 @@
 import ctypes
 import fcntl
 import mmap
+import os
 import tempfile
 import time
+import weakref
 
 IDLE = 0
 CLAIMED = 1
@@ -19,6 +21,12 @@ def boot_time() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+def _nameless_file() -> int:
+    descriptor, path = tempfile.mkstemp(prefix="trilho-")
+    os.unlink(path)
+    return descriptor
+
+
 class SharedState:
     """Must exist before the pool forks. Every field is written by one side only, but for what `take` and `close` do.
 
@@ -30,7 +38,8 @@ class SharedState:
         self._memory = mmap.mmap(-1, _HEAD + slots * _SLOT)
         self._deadline = ctypes.c_double.from_buffer(self._memory)
         self._epoch = ctypes.c_double.from_buffer(self._memory, 8)
-        self._gates = tempfile.TemporaryFile()  # noqa: SIM115 - held as long as this process lives
+        self._gates = _nameless_file()
+        weakref.finalize(self, os.close, self._gates)
         self.slots = slots
 
     @property
