@@ -23,9 +23,12 @@ class Encoder(kombu_json.JSONEncoder):  # type: ignore[misc]
         return super().default(o)
 
 
+_ENCODER = Encoder(separators=(",", ":"))
+
+
 def dumps(value: Any) -> str:
     """JSON text; raises TypeError for what cannot be stored."""
-    text: str = kombu_json.dumps(value, cls=Encoder, separators=(",", ":"))
+    text: str = _ENCODER.encode(value)
     return text
 
 

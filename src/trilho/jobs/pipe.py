@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from uuid import uuid4
 
+import uuid_utils.compat as uuid_utils
 from kombu import Connection as BrokerConnection
 from kombu import Producer, Queue
 
@@ -138,7 +138,7 @@ def _redis_message(address: Address, job: NewJob | DueJob) -> dict[str, Any]:
             "delivery_info": {"exchange": "", "routing_key": address.queue},
             "priority": address.priority,
             "body_encoding": "base64",
-            "delivery_tag": str(uuid4()),
+            "delivery_tag": str(uuid_utils.uuid4()),
         },
     }
 

@@ -52,8 +52,8 @@ class ChordPart:
 
 
 def rows_json(rows: Sequence[Any]) -> str:
-    """A list of dataclasses as the one JSON parameter that a list verb takes."""
-    return to_json(rows).decode()
+    """A list of dataclasses as the one JSON parameter that a list verb takes; what is None is left out."""
+    return to_json(rows, exclude_none=True).decode()
 
 
 def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> list[Claimed]:
