@@ -47,7 +47,7 @@ def _parts(item: Item) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def _are_alike(app: "Trilho", task: Any, options: Mapping[str, Any]) -> bool:
     """Whether nothing of Celery's, and nothing of the application's, looks at each call: hooks, routes, signals."""
-    kind = type(task)
+    kind = task.__class__  # of the task behind a proxy
     return (
         options.keys() <= _ALIKE
         and running() is None

@@ -10,7 +10,7 @@ LEVELS = 3
 
 def plain_repr(value: Any, longest: int) -> str | None:
     """The `repr` of a value of plain parts, if it has at most so many characters; None asks for Celery's own."""
-    if not _is_plain(value, LEVELS - 1):
+    if not _is_plain(value, LEVELS):
         return None
     text = repr(value)
     return text if len(text) < longest else None

@@ -61,6 +61,7 @@ class Batcher:
     _scheduled: bool = False
     _looking: bool = False
     _turned_away: bool = False  # the dispatcher has asked for room since a process came free, and there was none
+    _kept_until: float = 0.0
     _passed_on: list[Any] = field(default_factory=list)  # requests whose messages keep more from coming
 
     def __post_init__(self) -> None:
@@ -115,6 +116,10 @@ class Batcher:
 
     def _fill(self) -> None:
         self._scheduled = False
+        if self._turned_away and len(self.slices) < self._processes():
+            self._turned_away = False
+            self._kept_until = time.monotonic() + FIRST_SHOT
+            self.consumer.poke()
         while self.waiting and len(self.slices) < self._processes() and self._may_start():
             self._start(self._next())
             if self.consumer.bodies.one_by_one:
@@ -127,10 +132,9 @@ class Batcher:
         if not self.consumer.app.shared.may_run():
             self.consumer.later(0.1, self.schedule)
             return False
-        if self._turned_away and not self.waiting[0].direct:
-            self._turned_away = False
-            self.consumer.poke()
-            self.consumer.later(FIRST_SHOT, self.schedule)
+        kept = self._kept_until - time.monotonic()
+        if kept > 0 and not self.waiting[0].direct:
+            self.consumer.later(kept, self.schedule)
             return False
         return True
 

@@ -40,5 +40,5 @@ class Pace:
         return max(1, min(MOST, int(SLICE / max(self.average, SLICE / MOST))))
 
     def ahead(self) -> int:
-        """How many wake-ups to hold for each process."""
-        return max(AHEAD, 2 * self.share()) if self.is_short() else 1
+        """How many wake-ups to hold for each process; in few steps, for each change may be a word with the broker."""
+        return max(AHEAD, 1 << self.share().bit_length()) if self.is_short() else 1
