@@ -358,6 +358,12 @@ UPDATE trilho.jobs SET sent_at = NULL
 WHERE id IN (SELECT id FROM trilho.jobs
              WHERE id = ANY(%(ids)s) AND state IN ('PENDING', 'RETRY') AND NOT held ORDER BY id FOR UPDATE);
 
+-- name: pass_on
+-- As resend, for wake-ups that a worker cannot use now: they do not count as sent.
+UPDATE trilho.jobs SET sent_at = NULL, sends = greatest(sends - 1, 0)
+WHERE id IN (SELECT id FROM trilho.jobs
+             WHERE id = ANY(%(ids)s) AND state IN ('PENDING', 'RETRY') AND NOT held ORDER BY id FOR UPDATE);
+
 -- name: cancel_requests
 -- The running bodies of this worker that somebody wants to end.
 SELECT id FROM trilho.jobs

@@ -275,10 +275,7 @@ class Batcher:
 
     def _is_stuck(self, under_way: Sequence[Slice], now: float) -> bool:
         """Whether long bodies run in every process."""
-        return len(under_way) >= self._capacity() and all(
-            now - (each.seen_at if each.shared else each.begun) > LONG and (each.closed or not each.shared)
-            for each in under_way
-        )
+        return len(under_way) >= self._capacity() and all(each.is_long(now, LONG) for each in under_way)
 
     def _pass_on(self) -> None:
         """Leave what waits to whoever has room. Its messages are not acknowledged until there is some here."""
@@ -287,7 +284,7 @@ class Batcher:
         self._passed_on += requests
         for request in requests:
             state.task_ready(request)
-        self.consumer.clerk.submit(store.changed, "resend", ids=[request.id for request in requests])
+        self.consumer.clerk.submit(store.changed, "pass_on", ids=[request.id for request in requests])
 
     def withdraw(self, under_way: Slice) -> None:
         """Let no further job of this slice begin, and take back those that have not."""

@@ -38,3 +38,9 @@ class Slice:
             self.seen, self.seen_at = running or 0, now
             return 0.0
         return now - self.seen_at
+
+    def is_long(self, now: float, seconds: float) -> bool:
+        """Whether its last body has run for longer than this; a process that is still to start is no long body."""
+        if self.pid is None or (self.shared and not self.closed):
+            return False
+        return now - (self.seen_at or self.accepted_at) > seconds
