@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from celery import current_app
@@ -53,8 +53,7 @@ class SliceOrder:
     epoch: float = 0.0  # of the lease under which the order was given
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What became of one job of a slice, as the parent needs it for Celery's events; `queue` counts throughput."""
 
     queue: str
@@ -150,7 +149,7 @@ class Runner:
             attempt = RunningAttempt(job, order.token, order.worker_name, self.body, self.progress)
             begun = time.monotonic()
             ran = self._end_unstarted(attempt) if job.ending else self._run(attempt)
-            tally.add(attempt, replace(ran, took=time.monotonic() - begun))
+            tally.add(attempt, ran._replace(took=time.monotonic() - begun))
             self.shared.mark(order.slot, CLAIMED)
         return []
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from trilho.db.pool import LOST, Connection, brief_transaction
@@ -57,7 +56,7 @@ class Writer:
         for attempt, ran in ended:
             if attempt.fenced:
                 self._look_after_fenced(attempt)
-            report[attempt.job.id] = replace(ran, state=FENCED) if attempt.fenced else ran
+            report[attempt.job.id] = ran._replace(state=FENCED) if attempt.fenced else ran
         return report
 
     def _write(self, attempts: Sequence[RunningAttempt]) -> None:

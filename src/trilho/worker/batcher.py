@@ -72,7 +72,10 @@ class Batcher:
     def add(self, request: Any) -> None:
         """Take a request of Celery's strategy; what the dispatcher hands over goes first."""
         (self.waiting.appendleft if request.direct else self.waiting.append)(request)
-        self.schedule()
+        if self.consumer.bodies.shares and not self.slices and len(self.waiting) == 1:
+            self._fill()  # an idle worker begins at once; what comes behind it finds other processes, or shares a slice
+        else:
+            self.schedule()
 
     def schedule(self) -> None:
         """Fill the pool soon."""

@@ -8,9 +8,9 @@ from time import monotonic
 from typing import Any
 
 from kombu.transport import redis, virtual
-from kombu.utils.json import loads
 from redis.exceptions import ResponseError
 
+from trilho.jobs import codec
 from trilho.jobs.enqueue import MARK
 from trilho.jobs.pipe import MARKED
 from trilho.worker.adoption import is_wakeup
@@ -101,7 +101,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
             self._alone = True
             return
         for each in more:
-            self.connection._deliver(loads(each), queue)
+            self.connection._deliver(codec.loads(each.decode()), queue)
 
 
 class Transport(redis.Transport):  # type: ignore[misc]
