@@ -1,4 +1,3 @@
-import os
 """The same no-op job on stock Celery and on Trilho: BENCH_STACK says which one workers and producers load."""
 
 import os
@@ -69,7 +68,6 @@ def _announce(**_: object) -> None:
         Path(path).touch()
 
 
-if os.environ.get("DBG"): import dbgtmp
 if "BENCH_STACK" in os.environ:
     worker_ready.connect(_announce)
     app = application(Place.from_environment(os.environ))

@@ -63,4 +63,4 @@ class Worker:
 
     def log(self) -> str:
         """The end of what it said."""
-        return self._log.read_text(errors="replace")[-30000:]
+        return self._log.read_text(errors="replace")[-3000:]

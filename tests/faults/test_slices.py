@@ -146,7 +146,7 @@ def test_without_a_witness_only_a_crash_alone_counts(lab: Lab) -> None:
 
 def test_slice_is_left_in_order_on_sigterm(lab: Lab) -> None:
     worker = warm(lab, shutdown_grace=5)
-    ids = lab.send_many("record", OTHERS, 0.3)
+    ids = lab.send_many("record", OTHERS, 0.15)
     eventually(lambda: lab.ledger.entries(event="began"))
     worker.terminate()
     assert worker.wait() == 0
