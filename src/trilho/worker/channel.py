@@ -15,7 +15,7 @@ from trilho.jobs.enqueue import MARK
 from trilho.jobs.pipe import MARKED
 from trilho.worker.adoption import is_wakeup
 
-AT_ONCE = 0.005
+AT_ONCE = 0.002
 """Seconds: a message that comes so soon after it was asked for has others behind it, most likely."""
 
 MOST = 64
