@@ -32,13 +32,13 @@ class Measure:
 
 
 MEASURES = (
-    Measure("delay", "`.delay()` with its own commit", "jobs/s", asked=1.0),
+    Measure("delay", "`.delay()` with its own commit", "jobs/s", asked=1.3),
     Measure("delay_in_1", "`.delay()` inside the caller's transaction, one in each", "jobs/s", asked=1.3),
-    Measure("delay_in_20", "the same, 20 in each", "jobs/s", asked=1.3),
+    Measure("delay_in_20", "the same, 20 in each", "jobs/s", asked=3.0),
     Measure("request", "save a row and enqueue one job, all in all", "requests/s"),
     Measure("many", "`enqueue_many`, 1,000 in one call", "jobs/s"),
-    Measure("drain", "drain", "jobs/s", asked=1.0),
-    Measure("drain_events", "drain with task events on (`-E`)", "jobs/s"),
-    Measure("p50", "idle end to end, `.delay().get()`, p50", "ms", "less", asked=1.5),
+    Measure("drain", "drain", "jobs/s", asked=7.0),
+    Measure("drain_events", "drain with task events on (`-E`)", "jobs/s", asked=9.0),
+    Measure("p50", "idle end to end, `.delay().get()`, p50", "ms", "less", asked=1.1),
     Measure("p90", "the same, p90", "ms", "less"),
 )

@@ -15,8 +15,8 @@ from trilho.settings import Settings
 
 SOURCE = ROOT / "src"
 LAYERS = (
-    "cli", "testing", "http", "dashboard", "app", "worker", "dispatcher", "sagas", "jobs", "events", "timeline", "processes", "db",
-    "embedded", "settings",
+    "cli", "testing", "http", "dashboard", "app", "worker", "dispatcher", "sagas", "jobs", "events", "timeline",
+    "processes", "db", "embedded", "settings",
 )  # fmt: skip
 STRANGERS = {"jobs", "events"}  # side by side: neither knows of the other
 FOUNDATION = {"errors", "faults", "log", "trace"}

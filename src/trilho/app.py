@@ -24,7 +24,7 @@ from trilho.events.admin import Streams
 from trilho.events.bus import Bus
 from trilho.events.consumer import Consumer, ConsumerOptions
 from trilho.events.retry import Retry
-from trilho.jobs import codec
+from trilho.jobs import bulk, codec
 from trilho.jobs.admin import Jobs
 from trilho.jobs.amqp import run_at, unique_of
 from trilho.jobs.attempt import running
@@ -233,12 +233,7 @@ class Trilho(Celery):  # type: ignore[misc]
     ) -> list[Result[R]]:
         """Enqueue one job per item, a tuple of arguments or a mapping of keyword arguments, in one statement."""
         with self.producer_or_acquire() as producer:
-            return [
-                task.apply_async((), dict(item), producer=producer, **options)
-                if isinstance(item, Mapping)
-                else task.apply_async(tuple(item), producer=producer, **options)
-                for item in items
-            ]
+            return bulk.enqueue(self, task, list(items), producer, options)
 
     @cached_property
     def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name

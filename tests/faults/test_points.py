@@ -10,7 +10,7 @@ import pytest
 from celery import Celery, chain
 
 import trilho
-from tests.faults import test_events, test_kafka_relay, test_sagas
+from tests.faults import test_events, test_kafka_relay, test_sagas, test_slices
 from tests.lab import processes
 from tests.lab.lab import Lab
 from tests.lab.ledger import EXACT, account
@@ -25,7 +25,8 @@ IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.")]
 ADOPTING = [point for point in POINTS if point.startswith("adopt.")]
 OF_SAGAS = [point for point in POINTS if point.startswith("saga.")]
 OF_EVENTS = [point for point in POINTS if point.startswith(("relay.", "consume."))]
-IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING + OF_EVENTS + OF_SAGAS]
+OF_SLICES = [point for point in POINTS if point.startswith(("write_behind.", "take_back.", "give_back."))]
+IN_WORKERS = [point for point in POINTS if point not in IN_CLIENTS + ADOPTING + OF_EVENTS + OF_SAGAS + OF_SLICES]
 
 
 def produce(lab: Lab, key: str, fault: str) -> int:
@@ -71,6 +72,10 @@ def test_points_of_events_are_those_of_their_own_tests() -> None:
 
 def test_points_of_sagas_are_those_of_their_own_tests() -> None:
     assert OF_SAGAS == test_sagas.POINTS
+
+
+def test_points_of_slices_are_those_of_their_own_tests() -> None:
+    assert sorted(OF_SLICES) == sorted([*test_slices.OF_A_LONG_BODY, *test_slices.OF_AN_OLD_SLICE])
 
 
 @pytest.mark.parametrize("point", ADOPTING)

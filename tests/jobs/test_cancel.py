@@ -30,7 +30,7 @@ def finish(app: Trilho, connection: psycopg.Connection, job: Claimed, outcome: O
             if job.id not in store.settle(connection, [outcome]):
                 raise Undo
     except Undo:
-        aftermath.settle_cancelled(app, connection, job.id, job.claim_token)
+        aftermath.settle_cancelled(app, connection, [job.id], job.claim_token)
 
 
 def race(*runners: Callable[[], None], jitter: float) -> None:

@@ -43,6 +43,8 @@ AGAIN = json.dumps(
             "presumed": False,
             "held": False,
             "replace": False,
+            "begun": True,
+            "suspect": False,
         }
     ]
 )
@@ -65,7 +67,14 @@ NEW = json.dumps(
 
 HOT: dict[str, dict[str, Any]] = {
     "enqueue": {"rows": NEW},
-    "claim": {"ids": '["job-00000003", "job-00000009"]', "token": TOKEN, "worker": TOKEN, "worker_name": "w"},
+    "claim": {
+        "ids": '["job-00000003", "job-00000009"]',
+        "alone": False,
+        "token": TOKEN,
+        "worker": TOKEN,
+        "worker_name": "w",
+    },
+    "unclaim": {"ids": '["job-00000005"]', "token": TOKEN},
     "seize": {"id": "job-00000003", "token": TOKEN},
     "finish": {"rows": ONE},
     "reschedule": {"rows": AGAIN},
@@ -86,6 +95,7 @@ HOT: dict[str, dict[str, Any]] = {
     "cancel_requests": {"worker": TOKEN},
     "lock_claimed": {"ids": ["job-00000005"], "token": TOKEN},
     "resend": {"ids": ["job-00000003"]},
+    "pass_on": {"ids": ["job-00000003"]},
     "await": {"ids": ["job-00000003"]},
     "states": {"ids": ["job-00000003"]},
     "meta": {"ids": ["job-00000003"]},
@@ -151,7 +161,7 @@ def test_hot_statement_never_reads_the_whole_table(crowded: Connection, name: st
 
 
 @pytest.mark.parametrize("mode", ["generic", "custom"])
-@pytest.mark.parametrize("name", ["claim", "finish", "reschedule", "report", "settled", "seize", "view"])
+@pytest.mark.parametrize("name", ["claim", "unclaim", "finish", "reschedule", "report", "settled", "seize", "view"])
 def test_job_is_found_by_its_id_and_not_by_its_state(crowded: Connection, name: str, mode: str) -> None:
     """An old snapshot elsewhere fills the partial indexes with dead entries; the primary key does not mind."""
     text = plan(crowded, SQL[name], HOT[name], mode)

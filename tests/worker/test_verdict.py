@@ -9,12 +9,16 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.jobs.test_outcome import job
 from trilho.errors import ClaimLost, DuplicateJob
 from trilho.jobs.runner import SliceOrder
 from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
-from trilho.worker.batcher import Batcher, Slice
+from trilho.worker.batcher import Batcher
+from trilho.worker.slice import Slice
+from trilho.worker.verdict import Witness
 
 LIMIT = 3
 
@@ -38,7 +42,11 @@ def verdict(
 ) -> Any:
     order = SliceOrder(("one",), uuid4(), worker or batcher.consumer.lease.incarnation, "w", 0)
     under_way = Slice(order, {}, 0.0, ending=ending)
-    batcher.consumer.app.shared.mark(0, doing)
+    shared = batcher.consumer.app.shared
+    shared.open(0)
+    if doing != IDLE:
+        shared.take(0, 0)
+    shared.mark(0, doing)
     return batcher._verdict(under_way, error)(job(crash_count=crashes))
 
 
@@ -101,3 +109,56 @@ def test_process_that_ends_with_a_worker_that_stops_is_given_back(batcher: Batch
     batcher.closed = True
     outcome = verdict(batcher, WorkerLostError("killed"), crashes=LIMIT)
     assert (outcome.state, outcome.crash) == ("PENDING", False)
+
+
+# ---- slices of several jobs
+
+NAMES = ("one", "two", "three")
+
+
+def fates(error: BaseException | str, running: int | None, taken: int) -> list[Any]:
+    """What becomes of each of three jobs."""
+    witness = Witness(NAMES, running, taken, LIMIT)
+    decide = witness.on_ending(error) if isinstance(error, str) else witness.on_error(error)
+    return [decide(job(id=name)) for name in NAMES]
+
+
+def test_only_the_body_that_ran_counts_a_crash() -> None:
+    ended, ran, waited = fates(WorkerLostError("killed"), running=1, taken=2)
+    assert [outcome.crash for outcome in (ended, ran, waited)] == [False, True, False]
+    assert [outcome.begun for outcome in (ended, ran, waited)] == [True, True, False]
+
+
+def test_nobody_is_charged_for_a_process_that_died_between_bodies() -> None:
+    assert [outcome.crash for outcome in fates(WorkerLostError("killed"), running=None, taken=2)] == [False] * 3
+
+
+@pytest.mark.parametrize(("error", "state"), [(TimeLimitExceeded(5), "FAILURE"), ("cancelled", "REVOKED")])
+def test_only_the_body_that_ran_is_ended(error: BaseException | str, state: str) -> None:
+    assert [outcome.state for outcome in fates(error, running=1, taken=2)] == ["PENDING", state, "PENDING"]
+
+
+def test_slice_that_fails_for_no_visible_reason_is_taken_apart() -> None:
+    for outcome in fates(ValueError("x"), running=None, taken=3):
+        assert (outcome.state, outcome.crash, outcome.suspect) == ("PENDING", False, True)
+
+
+errors = st.sampled_from(
+    [
+        WorkerLostError("x"),
+        TimeLimitExceeded(5),
+        ClaimLost("x"),
+        ValueError("x"),
+        SystemExit(1),
+        "lease",
+        "shutdown",
+        "cancelled",
+    ]
+)
+
+
+@given(errors, st.integers(0, 3), st.booleans())
+def test_what_never_began_is_charged_with_nothing(error: BaseException | str, taken: int, in_body: bool) -> None:
+    running = taken - 1 if in_body and taken else None
+    for outcome in fates(error, running, taken)[taken:]:
+        assert (outcome.state, outcome.crash) == ("PENDING", False)

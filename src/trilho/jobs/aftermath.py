@@ -1,6 +1,7 @@
 """What becomes of jobs whose process is gone: decided for each, written as one commit, with what hangs on the job."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ from trilho.jobs import store
 from trilho.jobs.attempt import RunningAttempt
 from trilho.jobs.consequences import with_consequences
 from trilho.jobs.job import FAILURE, REVOKED, Claimed
-from trilho.jobs.outcome import Death, Finish, Outcome, crashed, interrupted, released
+from trilho.jobs.outcome import Death, Finish, Outcome, crashed, interrupted, released, suspected, unstarted
 from trilho.jobs.settlement import Conclusion, conclude, follow_up
 
 if TYPE_CHECKING:
@@ -19,15 +20,29 @@ Verdict = Callable[[Claimed], Outcome]
 
 
 def crash(death: Death, limit: int, in_body: Callable[[Claimed], bool]) -> Verdict:
-    """Count a crash for the bodies that ran; the others are nobody's attempt."""
-    return lambda job: (
-        crashed(job, death, limit) if in_body(job) else interrupted(job.id, job.claim_token, death.reason)
-    )
+    """Count a crash for the bodies that ran; the others are nobody's attempt. Who is suspect runs alone first."""
+
+    def verdict(job: Claimed) -> Outcome:
+        if not in_body(job):
+            return interrupted(job.id, job.claim_token, death.reason)
+        return suspected(job, death) if death.presumed and job.suspect else crashed(job, death, limit)
+
+    return verdict
 
 
 def release(reason: str, delay: float = 0.0) -> Verdict:
     """Give jobs back without counting anything, to run again after `delay` seconds."""
     return lambda job: released(job.id, job.claim_token, reason, delay)
+
+
+def forget(delay: float = 0.0) -> Verdict:
+    """Give back jobs whose turn had not come, as if nobody had claimed them."""
+    return lambda job: unstarted(job.id, job.claim_token, delay)
+
+
+def suspect(death: Death, delay: float = 0.0) -> Verdict:
+    """Give jobs back to run alone: what went wrong lies in one of them, or in none."""
+    return lambda job: replace(suspected(job, death), delay=delay)
 
 
 CANCELLED = "cancelled while it ran"
@@ -88,13 +103,22 @@ def _conclude(app: "Trilho", connection: Connection, claimed: Sequence[Claimed],
     return conclude(app, connection, attempts)
 
 
-def settle_cancelled(app: "Trilho", connection: Connection, job_id: str, token: UUID) -> bool:
-    """End a job that this claim still holds because somebody asked for its end; whether it was so."""
+def settle_cancelled(app: "Trilho", connection: Connection, ids: Sequence[str], token: UUID) -> bool:
+    """End those of these jobs that this claim still holds and somebody wants to end; whether there were any."""
     with brief_transaction(connection, app.settings.lease):
-        claimed = [job for job in store.lock_claimed(connection, [job_id], token) if job.ending is not None]
+        claimed = [job for job in store.lock_claimed(connection, ids, token) if job.ending is not None]
         conclusion = _conclude(app, connection, claimed, revoke(CANCELLED))
     follow_up(app, conclusion)
     return bool(conclusion.written)
+
+
+def give_back(app: "Trilho", connection: Connection, ids: Sequence[str], token: UUID) -> set[str]:
+    """Let go of jobs of a claim that have not begun; returns those that wait again. The cancelled ones are ended."""
+    waiting = store.unclaim(connection, ids, token)
+    if others := [job_id for job_id in ids if job_id not in waiting]:
+        settle_cancelled(app, connection, others, token)
+        store.changed(connection, "resend", ids=others)  # the answer to an earlier try may have got lost
+    return waiting
 
 
 def cancel_waiting(app: "Trilho", connection: Connection, job_id: str, reason: str = "cancelled") -> bool:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.app.amqp import AMQP
+from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_iso8601
 from kombu.exceptions import EncodeError
 
 from trilho.jobs.attempt import RunningAttempt, running
 from trilho.jobs.enqueue import Message, Placement, RowProducer, held_jobs, job_of
 from trilho.jobs.job import NewJob
+from trilho.jobs.reprs import LEVELS, plain_repr
 from trilho.jobs.unique import Ticket, Unique, UniqueJob, key_of, wanted
 
 if TYPE_CHECKING:
@@ -33,6 +35,19 @@ class RowAMQP(AMQP):  # type: ignore[misc]
                 return publish(*args, **kwargs)
         except (TypeError, ValueError) as error:  # to Celery's tracer: the result is at fault, not the worker
             raise EncodeError(f"what follows this task cannot be enqueued: {error}") from error
+
+    def as_task_v2(
+        self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *others: Any, **options: Any
+    ) -> Any:
+        """As Celery's; for texts that are plain to see it need not be asked."""
+        if options.get("argsrepr") is None and options.get("kwargsrepr") is None and isinstance(kwargs or {}, dict):
+            options["argsrepr"], options["kwargsrepr"] = self.reprs(args or (), kwargs or {})
+        return super().as_task_v2(task_id, name, args, kwargs, *others, **options)
+
+    def reprs(self, args: Any, kwargs: dict[str, Any]) -> tuple[str, str]:
+        """The texts of arguments, as Celery makes them."""
+        levels = self.app.conf.task_repr_maxlevels
+        return _repr(args, self.argsrepr_maxsize, levels), _repr(kwargs, self.kwargsrepr_maxsize, levels)
 
     def _create_task_sender(self) -> Any:
         before, after = signals.before_task_publish, signals.after_task_publish
@@ -99,6 +114,11 @@ class RowAMQP(AMQP):  # type: ignore[misc]
             queue = route.get("queue")
         name: str = getattr(queue, "name", queue) or self.app.conf.task_default_queue
         return name
+
+
+def _repr(value: Any, longest: int, levels: int) -> str:
+    plain = plain_repr(value, longest) if levels >= LEVELS else None
+    return saferepr(value, longest, maxlevels=levels) if plain is None else plain
 
 
 def belongs_to_the_end(rows: list[NewJob], attempt: RunningAttempt) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args, get_type_hints
 
@@ -23,15 +24,19 @@ class Encoder(kombu_json.JSONEncoder):  # type: ignore[misc]
         return super().default(o)
 
 
+_DECODER = json.JSONDecoder(object_hook=kombu_json.object_hook)
+_ENCODER = Encoder(separators=(",", ":"))
+
+
 def dumps(value: Any) -> str:
     """JSON text; raises TypeError for what cannot be stored."""
-    text: str = kombu_json.dumps(value, cls=Encoder, separators=(",", ":"))
+    text: str = _ENCODER.encode(value)
     return text
 
 
 def loads(text: str | None) -> Any:
     """The value of a JSON text; None for no text."""
-    return None if text is None else kombu_json.loads(text)
+    return None if text is None else _DECODER.decode(text)
 
 
 def dump_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> tuple[str, str]:

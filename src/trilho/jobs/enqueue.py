@@ -24,6 +24,9 @@ from trilho.jobs.unique import UniqueJob, UniqueSink
 MARK = "trilho"
 """Header of our own wake-ups: only these may be dropped, for the row they speak of is elsewhere."""
 
+ALONE = "trilho_alone"
+"""Header of the wake-up of a job that must not be claimed together with others."""
+
 _IN_COLUMNS = frozenset(
     {"lang", "task", "id", "eta", "expires", "retries", "root_id", "parent_id", "group", "timelimit", MARK}
 )
@@ -265,6 +268,7 @@ def wakeup_headers(job: NewJob | DueJob) -> dict[str, Any]:
     kept = json.loads(job.headers)
     return {
         MARK: 1,
+        ALONE: isinstance(job, DueJob) and job.alone,
         "lang": "py",
         "task": job.task,
         "id": job.id,

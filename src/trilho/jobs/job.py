@@ -62,6 +62,7 @@ class DueJob:
     parent_id: str | None
     group_id: str | None
     run_at: datetime
+    alone: bool = False  # it has ended a process, or may have: it is claimed alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Claimed:
     sent_at: datetime | None
     sends: int
     ending: str | None = None  # why it must not begin: cancelled meanwhile, expired
+    suspect: bool = False  # claimed together with others
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,27 +54,38 @@ RETURNING id;
 -- PENDING | RETRY -> STARTED with a fresh token, if it is due. A claim whose answer got lost finds its own token and
 -- gets the same rows again, without another attempt being counted; a job whose time to live is over begins none.
 -- The commit is not waited for: a claim that a crash of the server takes back leaves a waiting row, and the finish of
--- its attempt finds no token.
+-- its attempt finds no token. What has ended a process, or may have, is claimed alone.
 UPDATE trilho.jobs SET
     state        = 'STARTED',
     attempt      = attempt + CASE WHEN state = 'STARTED' OR expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
     claim_token  = %(token)s, worker = %(worker)s, worker_name = %(worker_name)s,
     started_at   = CASE WHEN expires_at <= clock_timestamp() THEN started_at ELSE clock_timestamp() END,
-    progress     = NULL, custom_state = NULL, error = NULL, traceback = NULL
+    progress     = NULL, custom_state = NULL, error = NULL, traceback = NULL, suspect = NOT %(alone)s
 WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(%(ids)s AS json)))) AND NOT held
-  AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() OR state = 'STARTED' AND claim_token = %(token)s)
+  AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() AND (%(alone)s OR NOT suspect AND crash_count = 0)
+       OR state = 'STARTED' AND claim_token = %(token)s)
   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
     CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-         WHEN expires_at <= clock_timestamp() THEN 'expired before it was started' END AS ending;
+         WHEN expires_at <= clock_timestamp() THEN 'expired before it was started' END AS ending, suspect;
+
+-- name: unclaim
+-- STARTED -> PENDING for jobs of a claim whose turn did not come: as if it had left them alone. Their wake-ups are still
+-- good. One that somebody has cancelled meanwhile stays, to be ended; for one that had expired, no attempt was counted.
+UPDATE trilho.jobs SET
+    state = 'PENDING', attempt = attempt - CASE WHEN expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
+    claim_token = NULL, worker = NULL, started_at = NULL, suspect = false
+WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(%(ids)s AS json)))) AND claim_token = %(token)s
+  AND state = 'STARTED' AND cancel_requested_at IS NULL
+RETURNING id;
 
 -- name: seize
 -- PENDING | RETRY -> STARTED for whoever ends a waiting job in the same transaction (a cancel), whether due or not.
 UPDATE trilho.jobs SET state = 'STARTED', held = false, claim_token = %(token)s, worker = %(token)s
 WHERE id = %(id)s AND state IN ('PENDING', 'RETRY')
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending;
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending, suspect;
 
 -- name: seize_expired
 -- As seize, for jobs whose time to live is over. One that is being claimed is left to its worker, which sees it, too.
@@ -84,7 +95,7 @@ WHERE id = ANY(ARRAY(
     WHERE state IN ('PENDING', 'RETRY') AND expires_at IS NOT NULL AND expires_at <= clock_timestamp()
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
-    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending;
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends, NULL AS ending, suspect;
 
 -- name: finish
 -- STARTED | PROCESSING -> SUCCESS | FAILURE | REVOKED, only while the claim is ours: a row with our token, an owner and
@@ -118,7 +129,7 @@ WITH r AS MATERIALIZED (
         id text, token uuid, outcome text, state text, delay double precision, run_at timestamptz, crash boolean,
         result text, error text, traceback text, task text, queue text, priority smallint, args text, kwargs text,
         canvas text, headers text, retries integer, expires_at timestamptz, replace boolean, held boolean,
-        presumed boolean)),
+        presumed boolean, begun boolean, suspect boolean)),
 locked AS MATERIALIZED (
     SELECT id, state, claim_token, worker, cancel_requested_at FROM trilho.jobs
     WHERE id = ANY(ARRAY(SELECT id FROM r)) ORDER BY id FOR UPDATE),
@@ -128,7 +139,9 @@ done AS (
         run_at = coalesce(r.run_at, clock_timestamp() + r.delay * interval '1 second'),
         crash_count = CASE WHEN r.outcome = 'RETRY' THEN 0 ELSE j.crash_count + r.crash::int END,
         claim_token = CASE WHEN r.outcome = 'LOST' THEN NULL ELSE j.claim_token END,
-        held = r.held, worker = NULL, sent_at = NULL, sends = 0, custom_state = NULL,
+        attempt = j.attempt - CASE WHEN r.begun OR j.expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
+        started_at = CASE WHEN r.begun THEN j.started_at END,
+        suspect = r.suspect, held = r.held, worker = NULL, sent_at = NULL, sends = 0, custom_state = NULL,
         task = coalesce(r.task, j.task), queue = coalesce(r.queue, j.queue), priority = coalesce(r.priority, j.priority),
         args = coalesce(r.args, j.args), kwargs = coalesce(r.kwargs, j.kwargs),
         canvas = CASE WHEN r.replace THEN r.canvas ELSE j.canvas END,
@@ -139,11 +152,12 @@ done AS (
       AND locked.claim_token = r.token AND locked.state IN ('STARTED', 'PROCESSING')
       AND (locked.cancel_requested_at IS NULL OR r.outcome <> 'RETRY')
     RETURNING j.id, j.attempt, r.outcome, r.crash, r.presumed, r.error, r.traceback, locked.worker, j.worker_name,
-              j.started_at),
+              j.started_at, r.begun),
 remembered AS (
     INSERT INTO trilho.job_attempts (
         job_id, number, outcome, crash, presumed, error, traceback, worker, worker_name, started_at)
     SELECT id, attempt, outcome, crash, presumed, error, traceback, worker, worker_name, started_at FROM done
+    WHERE begun
     ON CONFLICT DO NOTHING)
 SELECT id FROM done;
 
@@ -188,7 +202,7 @@ WITH again AS (
         state = 'PENDING', retries = 0, crash_count = 0, run_at = clock_timestamp(), sent_at = NULL, sends = 0,
         finished_at = NULL,
         expires_at = NULL, result = NULL, error = NULL, traceback = NULL, progress = NULL, children = NULL,
-        cancel_requested_at = NULL, claim_token = NULL, worker = NULL
+        cancel_requested_at = NULL, claim_token = NULL, worker = NULL, suspect = false
     WHERE id = %(id)s AND state IN ('FAILURE', 'REVOKED') AND task <> 'unknown' AND headers <> '{}'
       AND headers NOT LIKE '%%"trilho_saga"%%'
     RETURNING id, canvas),
@@ -292,7 +306,7 @@ FROM trilho.job_attempts WHERE job_id = %(id)s AND number > 0 ORDER BY number;
 -- The running jobs of these processes, locked in order; rows that somebody else settles just now are left to them.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
-    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled while it ran' END AS ending
+    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled while it ran' END AS ending, suspect
 FROM trilho.jobs
 WHERE worker = ANY(%(workers)s) AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
@@ -301,7 +315,7 @@ ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED;
 -- The jobs that are still held by this claim, locked in order.
 SELECT id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
-    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled while it ran' END AS ending
+    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled while it ran' END AS ending, suspect
 FROM trilho.jobs
 WHERE id = ANY(%(ids)s) AND claim_token = %(token)s AND state IN ('STARTED', 'PROCESSING')
 ORDER BY id FOR UPDATE;
@@ -352,6 +366,12 @@ UPDATE trilho.jobs SET sent_at = NULL
 WHERE id IN (SELECT id FROM trilho.jobs
              WHERE id = ANY(%(ids)s) AND state IN ('PENDING', 'RETRY') AND NOT held ORDER BY id FOR UPDATE);
 
+-- name: pass_on
+-- As resend, for wake-ups that a worker cannot use now: they do not count as sent.
+UPDATE trilho.jobs SET sent_at = NULL, sends = greatest(sends - 1, 0)
+WHERE id IN (SELECT id FROM trilho.jobs
+             WHERE id = ANY(%(ids)s) AND state IN ('PENDING', 'RETRY') AND NOT held ORDER BY id FOR UPDATE);
+
 -- name: cancel_requests
 -- The running bodies of this worker that somebody wants to end.
 SELECT id FROM trilho.jobs
@@ -372,7 +392,8 @@ WITH due AS (
     ) candidates ORDER BY run_at LIMIT %(limit)s)
 UPDATE trilho.jobs j SET sent_at = clock_timestamp(), sends = j.sends + 1
 FROM due WHERE j.id = due.id
-RETURNING j.id, j.task, j.queue, j.priority, j.headers, j.retries, j.root_id, j.parent_id, j.group_id, j.run_at;
+RETURNING j.id, j.task, j.queue, j.priority, j.headers, j.retries, j.root_id, j.parent_id, j.group_id, j.run_at,
+    j.suspect OR j.crash_count > 0 AS alone;
 
 -- name: old_sent
 -- Queues with wake-ups that have been under way for longer than the grace; counts no further than asked. In order, for

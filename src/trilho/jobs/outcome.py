@@ -1,6 +1,6 @@
 """What becomes of an attempt. Pure: decided from what is known, without I/O; `store` writes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -27,7 +27,8 @@ class Finish:
 class Reschedule:
     """STARTED | PROCESSING -> RETRY | PENDING, to run again after `delay` seconds or at `run_at`.
 
-    `outcome` is what the attempt is remembered as; `job`, where given, replaces what the next attempt runs.
+    `outcome` is what the attempt is remembered as; `job`, where given, replaces what the next attempt runs. An attempt
+    that was not `begun` is not remembered at all. A `suspect` is claimed alone next time.
     """
 
     id: str
@@ -42,6 +43,8 @@ class Reschedule:
     error: str | None = None
     traceback: str | None = None
     job: NewJob | None = None
+    begun: bool = True
+    suspect: bool = False
 
 
 Outcome = Finish | Reschedule
@@ -83,6 +86,11 @@ def released(job_id: str, token: UUID, reason: str, delay: float = 0.0) -> Resch
     return Reschedule(job_id, token, RELEASED, delay=delay, error=reason)
 
 
+def unstarted(job_id: str, token: UUID, delay: float = 0.0) -> Reschedule:
+    """Claimed together with others, and its turn never came: as if nobody had claimed it."""
+    return Reschedule(job_id, token, RELEASED, delay=delay, begun=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Death:
     """How a process came to its end under its jobs; `presumed` when only its lease tells."""
@@ -112,6 +120,11 @@ def crashed(job: Claimed, death: Death, limit: int) -> Outcome:
 def interrupted(job_id: str, token: UUID, reason: str) -> Reschedule:
     """The process died, but not under this body."""
     return Reschedule(job_id, token, LOST, error=f"worker lost: {reason}")
+
+
+def suspected(job: Claimed, death: Death) -> Reschedule:
+    """The process died under one of several bodies, and nobody saw under which: it runs alone next time."""
+    return replace(interrupted(job.id, job.claim_token, death.reason), suspect=True)
 
 
 def crash_pause(count: int) -> float:

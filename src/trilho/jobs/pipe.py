@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from uuid import uuid4
 
+import uuid_utils.compat as uuid_utils
 from kombu import Connection as BrokerConnection
 from kombu import Producer, Queue
 
-from trilho.jobs.enqueue import EMPTY_BODY, wakeup_headers
+from trilho.jobs.enqueue import EMPTY_BODY, MARK, wakeup_headers
 from trilho.jobs.job import DueJob, NewJob
 from trilho.log import get_logger
 
@@ -120,6 +120,9 @@ def _push_to_redis(channel: Any, address: Address, jobs: Sequence[NewJob | DueJo
     channel.client.lpush(key, *payloads)
 
 
+MARKED = f'"headers":{{"{MARK}":1,'
+"""What every wake-up in Redis contains, and no other message: elsewhere its quotes would be escaped."""
+
 _EMPTY_BODY_BASE64 = base64.b64encode(EMPTY_BODY.encode()).decode()
 
 
@@ -135,7 +138,7 @@ def _redis_message(address: Address, job: NewJob | DueJob) -> dict[str, Any]:
             "delivery_info": {"exchange": "", "routing_key": address.queue},
             "priority": address.priority,
             "body_encoding": "base64",
-            "delivery_tag": str(uuid4()),
+            "delivery_tag": str(uuid_utils.uuid4()),
         },
     }
 

@@ -1,10 +1,11 @@
 """The side of the pool process: claim a slice, run each body under Celery's tracer, write what became of it."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from celery import current_app
@@ -14,12 +15,12 @@ from celery.exceptions import Reject
 from celery.states import IGNORED, REJECTED
 
 from trilho import trace
-from trilho.db.pool import LOST, Connection, brief_transaction
+from trilho.db.pool import Connection
 from trilho.db.transaction import Tx
 from trilho.db.transient import is_transient
 from trilho.errors import ClaimLost, Interrupted
 from trilho.jobs import store
-from trilho.jobs.aftermath import settle_cancelled
+from trilho.jobs.aftermath import give_back
 from trilho.jobs.attempt import RunningAttempt, entered
 from trilho.jobs.body import Body
 from trilho.jobs.consequences import fail, stop_here, with_consequences
@@ -27,9 +28,11 @@ from trilho.jobs.job import FAILURE, RETRY, REVOKED, SUCCESS, Claimed
 from trilho.jobs.outcome import Finish, Outcome, rejected, released, replaced, retried
 from trilho.jobs.progress import ProgressWriter
 from trilho.jobs.request import request_of, trace_of
-from trilho.jobs.settlement import conclude, conclude_or_raise, follow_up, is_plain
+from trilho.jobs.settlement import conclude_or_raise, follow_up
+from trilho.jobs.tally import Ended, SliceReport, Tally
+from trilho.jobs.writer import FENCED, Writer
 from trilho.log import get_logger
-from trilho.processes.shared import BODY, CLAIMED, IDLE, SharedState
+from trilho.processes.shared import CLAIMED, IDLE, SharedState
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -49,8 +52,7 @@ class SliceOrder:
     epoch: float = 0.0  # of the lease under which the order was given
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What became of one job of a slice, as the parent needs it for Celery's events; `queue` counts throughput."""
 
     queue: str
@@ -59,14 +61,15 @@ class Ran:
     runtime: float | None
     state: str
     priority: int = 0
+    took: float = 0.0  # seconds, with the commit of a transactional body
     first_sent_at: float | None = None  # set if the job was sent once only: what its message tells about the queue
 
 
 MOST_UNCOUNTED = 8
 """Attempts that a lost connection may end for nothing, where it is not seen to be that of the body's transaction."""
 
-SliceReport = dict[str, Ran]
-T = TypeVar("T")
+UNSTARTED = "UNSTARTED"
+"""The state of a report about a job that waits again, as if it had not been claimed."""
 
 
 def work(order: SliceOrder) -> SliceReport:
@@ -82,10 +85,12 @@ class Runner:
         self.app = app
         self.shared = shared
         self.database = app.database
-        self._held = app.database.held()
+        self._writer, self._writer_behind = Writer(app, shared), Writer(app, shared)
         self.progress = ProgressWriter(app.database, app.settings.progress_interval)
         self._current: tuple[UUID | None, Body] = (None, Body())
-        self.busy = False
+        self._tally: Tally | None = None
+        self.working = threading.Event()
+        self.tell: Callable[[UUID, SliceReport], None] | None = None
 
     @property
     def body(self) -> Body:
@@ -99,37 +104,81 @@ class Runner:
 
     def work(self, order: SliceOrder) -> SliceReport:
         """Claim, run, write. Raises ClaimLost if the lease ended before it began, Interrupted if a body was ended."""
-        self.busy = True
+        self.working.set()
         try:
             return self._work(order)
         finally:
-            self.busy = False
+            self.working.clear()
+            self._tally = None
 
     def _work(self, order: SliceOrder) -> SliceReport:
         if not self.shared.may_run() or order.epoch != self.shared.epoch:
             raise ClaimLost("the lease of this worker is over")
         faults = self.database.faults
         faults.hit("claim.before")
-        claimed = self._insist(lambda connection: store.claim(connection, order.ids, claimant(order)))
+        claimed = self._writer.insist(lambda connection: store.claim(connection, order.ids, claimant(order)))
         self.shared.mark(order.slot, CLAIMED)
         faults.hit("claim.after")
-        report: SliceReport = {}
-        ended: list[RunningAttempt] = []
-        for index, job in enumerate(claimed):
-            self._current = (order.token, Body())
-            attempt = RunningAttempt(job, order.token, order.worker_name, self.body, self.progress)
-            self.shared.mark(order.slot, BODY + index)
-            report[job.id] = self._end_unstarted(attempt) if job.ending else self._run(attempt)
-            self.shared.mark(order.slot, CLAIMED)
-            ended.append(attempt)
+        tally = self._tally = Tally()
+        try:
+            left = self._run_in_turn(order, {job.id: job for job in claimed}, tally)
+        except BaseException:  # of one body: what the others did before it counts
+            tally.settle(self._write_and_tell)
+            raise
         faults.hit("finish.before")
-        self._write([attempt for attempt in ended if not attempt.committed])
-        for attempt in ended:
-            if attempt.fenced:
-                self._look_after_fenced(attempt)
-                report[attempt.job.id] = replace(report[attempt.job.id], state="FENCED")
+        report = tally.settle(self._writer.settle)
+        report |= self._give_back(order, left)
         faults.hit("finish.after")
         self.shared.mark(order.slot, IDLE)
+        return report
+
+    def _run_in_turn(self, order: SliceOrder, jobs: dict[str, Claimed], tally: Tally) -> list[Claimed]:
+        """Run the jobs until the slice is old, or closed by the parent; returns those that are this process's to give
+        back. What it has not begun when it closes the slice is the parent's, unless that is all of it.
+        """
+        for index, job_id in enumerate(order.ids):
+            if job_id not in jobs:
+                continue
+            if self.shared.taken(order.slot) and tally.is_old() and self._close(order.slot):
+                return list(jobs.values())
+            if not jobs[job_id].ending and not self.shared.take(order.slot, index):
+                return [] if self.shared.taken(order.slot) else list(jobs.values())
+            job = jobs.pop(job_id)
+            self._current = (order.token, Body())
+            attempt = RunningAttempt(job, order.token, order.worker_name, self.body, self.progress)
+            begun = time.monotonic()
+            ran = self._end_unstarted(attempt) if job.ending else self._run(attempt)
+            tally.add(attempt, ran._replace(took=time.monotonic() - begun))
+            self.shared.mark(order.slot, CLAIMED)
+        return []
+
+    def _close(self, slot: int) -> bool:
+        try:
+            return self.shared.close(slot) is not None
+        except BlockingIOError:  # the parent is about to
+            return False
+
+    def _give_back(self, order: SliceOrder, left: Sequence[Claimed]) -> SliceReport:
+        if not left:
+            return {}
+        self.database.faults.hit("give_back.before")
+        ids = [job.id for job in left]
+        waiting = self._writer.insist(lambda connection: give_back(self.app, connection, ids, order.token))
+        self.database.faults.hit("give_back.after")
+        return {job.id: ran_of(job, UNSTARTED) for job in left if job.id in waiting}
+
+    def write_behind(self) -> None:
+        """Write what has ended while a long body runs, and tell it; for another thread than that of `work`."""
+        tally = self._tally
+        if tally is not None and tally.waits() and tally.is_old():
+            tally.settle(self._write_and_tell)
+
+    def _write_and_tell(self, ended: Ended) -> SliceReport:
+        self.database.faults.hit("write_behind.before")
+        report = self._writer_behind.settle(ended)
+        self.database.faults.hit("write_behind.after")
+        if self.tell is not None:
+            self.tell(ended[0][0].token, report)
         return report
 
     # ---- one body
@@ -229,61 +278,15 @@ class Runner:
         outcome = attempt.outcome
         if outcome is None:
             return False
-        found = self._insist(lambda connection: store.already_settled(connection, [outcome]))
+        found = self._writer.insist(lambda connection: store.already_settled(connection, [outcome]))
         attempt.committed = attempt.job.id in found
         return attempt.committed
-
-    # ---- writing
-
-    def _write(self, attempts: Sequence[RunningAttempt]) -> None:
-        writable = [attempt for attempt in attempts if attempt.outcome is not None]
-        if writable:
-            self._insist(lambda connection: self._write_once(connection, writable))
-
-    def _write_once(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> None:
-        if len(attempts) == 1 and is_plain(attempts[0]):
-            conclusion = conclude(self.app, connection, attempts)
-        else:
-            with brief_transaction(connection, self.app.settings.lease):
-                conclusion = conclude(self.app, connection, attempts)
-        self._find_written_before(connection, [attempt for attempt in attempts if attempt.fenced])
-        follow_up(self.app, conclusion)
-
-    def _find_written_before(self, connection: Connection, lost: Sequence[RunningAttempt]) -> None:
-        """The answer to an earlier try may have got lost."""
-        if not lost:
-            return
-        mine = store.already_settled(connection, [a.outcome for a in lost if a.outcome is not None])
-        for attempt in lost:
-            attempt.fenced = attempt.job.id not in mine
-
-    def _look_after_fenced(self, attempt: RunningAttempt) -> None:
-        """An end that did not count: somebody cancelled the job in time, or has taken it over."""
-        job_id, token = attempt.job.id, attempt.token
-        if self._insist(lambda connection: settle_cancelled(self.app, connection, job_id, token)):
-            log.info("job.cancelled", job=job_id, task=attempt.job.task)
-        else:
-            log.warning("claim.lost", job=job_id, task=attempt.job.task)
-
-    def _insist(self, verb: Callable[[Connection], T]) -> T:
-        """Run a verb that may be repeated until PostgreSQL is back; give up when the lease is over."""
-        pause = 0.05
-        while True:
-            try:
-                with self._held.connection() as connection:
-                    return verb(connection)
-            except LOST as error:
-                if not self.shared.may_run():
-                    raise ClaimLost("PostgreSQL was away for longer than the lease") from error
-                log.warning("postgresql.away", error=str(error).strip(), retry_in=pause)
-                time.sleep(pause)
-                pause = min(1.0, pause * 2)
 
 
 def ran_of(job: Claimed, state: str, failed: bool = False, value: Any = None, runtime: float | None = None) -> Ran:
     """What the parent is told about a job."""
     first = job.sent_at.timestamp() if job.sent_at is not None and job.sends == 1 else None
-    return Ran(job.queue, failed, value, runtime, state, job.priority, first)
+    return Ran(job.queue, failed, value, runtime, state, job.priority, first_sent_at=first)
 
 
 def claimant(order: SliceOrder) -> store.Claimant:
@@ -310,4 +313,4 @@ def outcome_of(attempt: RunningAttempt, state: str, raised: Any) -> Outcome | No
 
 def state_of(attempt: RunningAttempt) -> str:
     """The state that the attempt leads to."""
-    return attempt.outcome.state if attempt.outcome is not None else "FENCED"
+    return attempt.outcome.state if attempt.outcome is not None else FENCED

@@ -52,15 +52,26 @@ class ChordPart:
 
 
 def rows_json(rows: Sequence[Any]) -> str:
-    """A list of dataclasses as the one JSON parameter that a list verb takes."""
-    return to_json(rows).decode()
+    """A list of dataclasses as the one JSON parameter that a list verb takes; what is None is left out."""
+    return to_json(rows, exclude_none=True).decode()
 
 
 def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> list[Claimed]:
-    """PENDING | RETRY -> STARTED, for those of `ids` that are due."""
-    values = {"ids": rows_json(ids), "token": claimant.token, "worker": claimant.worker, "worker_name": claimant.name}
+    """PENDING | RETRY -> STARTED, for those of `ids` that are due, and may be claimed together with others."""
+    values = {
+        "ids": rows_json(ids),
+        "alone": len(ids) == 1,
+        "token": claimant.token,
+        "worker": claimant.worker,
+        "worker_name": claimant.name,
+    }
     with connection.cursor(row_factory=class_row(Claimed)) as cursor:
         return cursor.execute(SQL["claim"], values).fetchall()
+
+
+def unclaim(connection: Connection, ids: Sequence[str], token: UUID) -> set[str]:
+    """STARTED -> PENDING, for jobs of a claim that never began; returns those that wait again."""
+    return {row[0] for row in connection.execute(SQL["unclaim"], {"ids": rows_json(ids), "token": token})}
 
 
 def seize(connection: Connection, job_id: str, token: UUID) -> Claimed | None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 import celery
 
 from trilho.db.transaction import AsyncTx, Tx, installed
+from trilho.errors import PermanentError
 from trilho.jobs.attempt import running
 from trilho.jobs.codec import decoder_for
 from trilho.jobs.coroutines import as_body
 from trilho.jobs.result import Result
+from trilho.jobs.settlement import SAGA
 from trilho.jobs.unique import Unique
 
 if TYPE_CHECKING:
@@ -55,6 +57,13 @@ class Task(celery.Task, Generic[P, R]):  # type: ignore[misc]
         def si(self, *args: Any, **kwargs: Any) -> Any:
             """A signature that takes nothing from the step before it."""
             ...
+
+    def on_replace(self, sig: Any) -> Any:
+        """As Celery's; raises PermanentError in a step of a saga, which would not hear of the other job's end."""
+        attempt = running()
+        if attempt is not None and SAGA in attempt.job.headers:
+            raise PermanentError(f"{self.name} is a step of a saga: it cannot replace itself, make both steps")
+        return super().on_replace(sig)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """As `delay`, without blocking the event loop."""

@@ -29,7 +29,7 @@ from trilho.processes.lease import MARGIN, Lease
 from trilho.processes.store import ProcessInfo, Pulse, leave
 from trilho.worker import panel
 from trilho.worker.adoption import adopted, is_wakeup
-from trilho.worker.batcher import Batcher, verdict_on
+from trilho.worker.batcher import Batcher
 from trilho.worker.channel import Transport
 from trilho.worker.clerk import Clerk
 from trilho.worker.pools import bodies_of
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = get_logger("trilho.worker")
 
 BROKER_PAUSE = 0.5
+NO_ARGUMENTS: tuple[Any, ...] = ((), {}, {})
 AFTER_EXIT = 5.0
 """Seconds before others may begin what this process has given back with its last breath."""
 
@@ -121,6 +122,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """SIGTERM: claim nothing more, wait a while, then end the bodies."""
         self.batcher.closed = True
         self.batcher.pulse.state = "stopping"
+        for under_way in list(self.batcher.slices.values()):
+            self.batcher.withdraw(under_way)
         grace = self.app.settings.shutdown_grace if how.lower() == "warm" else 0.0
         threading.Thread(target=self._end_bodies, args=(grace,), name="trilho-grace", daemon=True).start()
 
@@ -143,8 +146,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         """Give back everything, a moment before this process ends itself under bodies that go on."""
         self.batcher.closed = True
         for under_way in list(self.batcher.slices.values()):
-            verdict, order = verdict_on(under_way, under_way.ending or SHUTDOWN, AFTER_EXIT), under_way.order
-            self.clerk.submit(self.batcher.settle, order.ids, order.token, verdict)
+            verdict = self.batcher.witness(under_way).on_ending(under_way.ending or SHUTDOWN, AFTER_EXIT)
+            self.clerk.submit(self.batcher.settle, under_way.order.ids, under_way.order.token, verdict)
         self._return_waiting()
         self.clerk.submit(leave, self.lease.incarnation)
         self.clerk.finish(timeout=3.0)
@@ -271,6 +274,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
                 message.ack_log_error(log, self.connection_errors)
                 self._hand_out_later(message.headers["id"])
             else:
+                _spare(message)
                 handler(message)
 
         self._handle = handle
@@ -385,6 +389,12 @@ class _Probe:
 
 def _entries(hub: Any) -> set[Any]:
     return {scheduled.entry for scheduled in hub.timer.queue}
+
+
+def _spare(message: Any) -> None:
+    """Spare Celery what it would decode for nothing: a wake-up has no arguments, and says "expired" to others only."""
+    message.headers.pop("expires", None)
+    message._decoded_cache = NO_ARGUMENTS
 
 
 def _nothing() -> None:

@@ -20,6 +20,8 @@ class Bodies(Protocol):
     """What the pool is called on the command line."""
     one_by_one: bool
     """Whether a body keeps the event loop from running."""
+    shares: bool
+    """Whether a slice may have several jobs."""
 
     def begin(self) -> None:
         """The pool has started; called in the main thread."""

@@ -26,6 +26,8 @@ class Processes:
 
     def __init__(self, consumer: "JobConsumer") -> None:
         self._consumer = consumer
+        # A process is replaced after so many pool calls, which are to be as many jobs.
+        self.shares = bool(consumer.hub) and not consumer.pool.options.get("maxtasksperchild")
         app = consumer.app
         guardian = self._guardian = Guardian()
         self._on_child = lambda **_: child.begin(app, guardian)
@@ -35,6 +37,7 @@ class Processes:
         """Look for dead processes often, and see to it that a pool that shrinks ends processes that can be ended."""
         pool = self._consumer.pool._pool
         pool._iterinactive = lambda: endable(pool)
+        pool._result_handler.state_handlers[child.ENDED] = self._consumer.batcher.partly_done
         if self._consumer.hub:
             # The pool hears of a death through a pipe that closes a moment before the process can be reaped; when it
             # loses that race, it looks again only after five seconds.
@@ -52,7 +55,7 @@ class Processes:
             error_callback=lambda info: batcher.broken(under_way, info.exception),
             soft_timeout=under_way.soft,
             timeout=under_way.hard,
-            correlation_id=under_way.order.ids[0],
+            correlation_id=str(under_way.order.token),  # not a job's: the pool would drop a slice for a revoked one
         )
 
     def end(self, under_way: Slice) -> None:

@@ -15,15 +15,19 @@ from kombu.utils.encoding import safe_repr
 from kombu.utils.objects import cached_property
 
 from trilho.jobs import codec
+from trilho.jobs.enqueue import ALONE
 from trilho.jobs.job import FAILURE, REVOKED, SUCCESS, Claimed
 from trilho.jobs.outcome import Finish, Outcome
 from trilho.jobs.runner import Ran
+from trilho.jobs.writer import FENCED
 from trilho.log import get_logger
 
 log = get_logger("trilho.worker")
 
-FENCED = "FENCED"
 EXPIRED = "expired"
+
+LEAST = 1.0
+"""Seconds: jobs with shorter time limits run alone."""
 
 
 class JobRequest(Request):  # type: ignore[misc]
@@ -35,6 +39,17 @@ class JobRequest(Request):  # type: ignore[misc]
     def direct(self) -> bool:
         """Whether the dispatcher handed it over; otherwise the broker brought it."""
         return bool(self._request_dict.get("trilho_direct"))
+
+    @cached_property  # type: ignore[untyped-decorator]
+    def limits(self) -> tuple[float | None, float | None]:
+        """Its soft and hard time limit in seconds, as far as it or its task has one."""
+        hard, soft = self.time_limits or (None, None)
+        return soft or self.task.soft_time_limit, hard or self.task.time_limit
+
+    @cached_property  # type: ignore[untyped-decorator]
+    def sociable(self) -> bool:
+        """Whether it may share a slice: the clock of a limit runs from the begin of the slice, a few ms too early."""
+        return not self._request_dict.get(ALONE) and all(limit is None or limit >= LEAST for limit in self.limits)
 
     @property
     def expires(self) -> None:

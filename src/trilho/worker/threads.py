@@ -21,7 +21,8 @@ from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTermi
 
 from trilho.errors import Interrupted
 from trilho.jobs.body import WAKE
-from trilho.jobs.runner import Runner, SliceReport
+from trilho.jobs.runner import Runner
+from trilho.jobs.tally import SliceReport
 from trilho.log import get_logger
 from trilho.worker.slice import LEASE, SHUTDOWN, TIME_LIMIT, Slice
 
@@ -66,6 +67,8 @@ class Running:
 
 class Threads:
     """A runner for each thread; what they report is told to the batcher in its event loop."""
+
+    shares = False
 
     def __init__(self, consumer: "JobConsumer") -> None:
         self._consumer = consumer

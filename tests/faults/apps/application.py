@@ -8,6 +8,7 @@ from trilho import Trilho
 
 TASKS: Mapping[Callable[..., Any], Mapping[str, Any]] = {
     bodies.noop: {},
+    bodies.nap: {},
     bodies.alone: {},
     bodies.effect: {"bind": True},
     bodies.record: {"bind": True, "transactional": True},
@@ -15,6 +16,7 @@ TASKS: Mapping[Callable[..., Any], Mapping[str, Any]] = {
     bodies.stuck: {"bind": True},
     bodies.poison: {"bind": True},
     bodies.poison_until: {"bind": True},
+    bodies.regicide: {"bind": True},
     bodies.with_child: {"bind": True},
     bodies.flaky: {"bind": True, "transactional": True},
     bodies.retry_late: {"bind": True},

@@ -50,6 +50,11 @@ def noop() -> None:
     """Nothing at all."""
 
 
+def nap(seconds: float) -> None:
+    """Nothing but time."""
+    time.sleep(seconds)
+
+
 def alone() -> None:
     """Nothing to give: a worker that knows no better could call it."""
     ledger().write("alone", "done", 1, os.getpid())
@@ -104,6 +109,15 @@ def poison_until(self: Bound, key: str, deaths: int) -> None:
     write(self, key, "began")
     if len(ledger().entries(key, "began")) <= deaths:
         os._exit(9)
+    write(self, key, "done")
+
+
+def regicide(self: Bound, key: str, deaths: int) -> None:
+    """End the worker, and with it the pool process that runs this, some times."""
+    write(self, key, "began")
+    if len(ledger().entries(key, "began")) <= deaths:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     write(self, key, "done")
 
 
