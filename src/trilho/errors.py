@@ -135,10 +135,10 @@ class UnknownSaga(TrilhoError, LookupError):
 
 
 class DuplicateSaga(TrilhoError, ValueError):
-    """The id belongs to another run already, of another saga or with other arguments; nothing was started."""
+    """The id belongs to another run already: of another saga, caller or arguments; nothing was started."""
 
     def __init__(self, saga_id: str) -> None:
-        super().__init__(f"a saga with the id {saga_id!r} exists already with another function or other arguments")
+        super().__init__(f"a saga with the id {saga_id!r} exists already: of another saga, caller or arguments")
         self.saga_id = saga_id
 
 

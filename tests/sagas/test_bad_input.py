@@ -1,6 +1,7 @@
 """Bad input is told clearly, and as early as it can be seen."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -189,3 +190,36 @@ def test_run_with_a_thousand_steps_completes(shop: Shop) -> None:
 
 def same(number: int) -> int:
     return number
+
+
+def test_step_that_replaces_itself_fails_instead_of_being_waited_for_in_vain(shop: Shop) -> None:
+    @shop.app.task(shared=False, name="replacing", bind=True)
+    def replacing(self: Any, what: str) -> None:
+        raise self.replace(shop.app.tasks["work"].s(what))
+
+    @shop.app.saga
+    async def trip(saga: Saga) -> None:
+        await saga.step(replacing, "a")
+
+    handle = trip.start()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert "it cannot replace itself" in str(handle.run().error)
+
+
+def test_names_and_keys_that_cannot_be_stored_fail_the_run_and_nothing_else(shop: Shop) -> None:
+    @shop.app.saga(events=("paid",))
+    async def waiting(saga: Saga, kind: str) -> None:
+        match kind:
+            case "signal":
+                await saga.wait_signal("a\x00")
+            case "patch":
+                saga.patched("a\ud800")
+            case "event":
+                await saga.wait_event("paid", key=random.Random(1).randbytes(4000))
+
+    runs = {kind: waiting.start(kind) for kind in ("signal", "patch", "event")}
+    shop.harness.run_until_idle()
+    assert {kind: run.run().error for kind, run in runs.items() if run.state != "COMPENSATED"} == {}
+    assert "up to 2000 bytes" in str(runs["event"].run().error)
+    with pytest.raises(ValueError, match="name of a signal"):
+        runs["event"].signal("a\x00")

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 import pytest
 
 from tests.lab import database as databases
-from tests.sagas.conftest import Shop, do, refuse
+from tests.sagas.conftest import Shop, do, refuse, undo
 from trilho import Saga, UnknownSaga
 from trilho.dispatcher.retention import Walk, keeping
 from trilho.settings import Settings
@@ -42,3 +42,29 @@ def test_old_runs_go_with_their_steps_and_mail(shop: Shop) -> None:
     assert shop.query("SELECT message_id FROM trilho.saga_mail") == [("2",)]
     with pytest.raises(UnknownSaga):
         runs["done"].run()
+
+
+def test_called_runs_stay_as_long_as_any_caller_above_them_may_be_undone(shop: Shop) -> None:
+    @shop.app.saga
+    async def bottom(saga: Saga) -> None:
+        await saga.step(do, "bottom", undo=undo)
+
+    @shop.app.saga
+    async def middle(saga: Saga) -> None:
+        await saga.call(bottom)
+
+    @shop.app.saga
+    async def top(saga: Saga) -> None:
+        await saga.call(middle)
+        await saga.wait_signal("never")
+
+    handle = top.start(id="top")
+    assert shop.settle(handle) == "WAITING"
+    shop.query("UPDATE trilho.sagas SET finished_at = finished_at - interval '8 days'")
+    with databases.connect(shop.url) as connection:
+        for rule in keeping(Settings()):
+            if rule.page == "sagas":
+                Walk(rule).step(connection, 100, datetime.now(timezone.utc))
+    handle.cancel()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert shop.effects() == ["bottom", "undo bottom bottom done"]

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.sagas.conftest import QUICK, Shop, do, refuse, undo
-from trilho import DuplicateSaga, Saga, SagaFilter, SagaStateError, SagaStuck
+from trilho import DuplicateSaga, PermanentError, Saga, SagaFilter, SagaStateError, SagaStuck
 
 
 def test_cancel_undoes_what_was_done(shop: Shop) -> None:
@@ -210,3 +210,76 @@ def test_pages_of_runs_are_newest_first(shop: Shop) -> None:
     rest = shop.app.sagas.list(SagaFilter(limit=3, cursor=page.next_cursor))
     assert [run.id for run in [*page.items, *rest.items]] == ["4", "3", "2", "1", "0"]
     assert rest.next_cursor is None
+
+
+def test_start_whose_answer_got_lost_may_be_repeated(shop: Shop) -> None:
+    @shop.app.saga
+    async def short(saga: Saga) -> None: ...
+
+    row, sink = short.new((), "once"), shop.app.sagas.runs
+    for _ in range(2):
+        assert shop.app.database.run(
+            lambda connection: connection.execute(sink.statement.encode(), sink.parameters([row])).fetchall()
+        ) == [("once",)]
+    assert shop.query("SELECT count(*) FROM trilho.jobs") == [(1,)]
+
+
+def broken_undo(what: str) -> None:
+    raise PermanentError("no")
+
+
+def test_undo_that_the_code_has_another_name_for_makes_the_run_stuck(shop: Shop) -> None:
+    undos = [broken_undo]
+
+    @shop.app.saga
+    async def failing(saga: Saga) -> None:
+        await saga.step(do, "a", undo=undos[0])
+        await saga.step(refuse, "x")
+
+    handle = failing.start()
+    assert shop.settle(handle) == "STUCK"
+    undos[0] = undo
+    handle.retry()
+    assert shop.settle(handle) == "STUCK"
+    assert "recorded is undo 'broken_undo', the code has undo 'undo' now" in str(handle.run().stuck)
+    handle.skip("1:undo")
+    assert shop.settle(handle) == "COMPENSATED"
+
+
+def test_undo_that_cannot_even_begin_is_settled_by_a_person(shop: Shop) -> None:
+    @shop.app.task(shared=False, name="lies")
+    def lies() -> int:
+        return "text"  # type: ignore[return-value]
+
+    def needs_an_int(result: int | None) -> None: ...
+
+    @shop.app.saga
+    async def failing(saga: Saga) -> None:
+        await saga.step(lies, undo=needs_an_int)
+
+    handle = failing.start()
+    assert shop.settle(handle) == "STUCK"
+    assert "does not fit its annotation" in str(handle.history()[-1].error)
+    handle.retry()
+    assert shop.settle(handle) == "STUCK"
+    handle.skip("1:undo")
+    assert shop.settle(handle) == "COMPENSATED"
+
+
+class Unprintable(PermanentError):
+    def __str__(self) -> str:
+        return "a\x00b\ud800"
+
+
+def test_reason_that_postgresql_refuses_is_written_out(shop: Shop) -> None:
+    def refuse_to_undo(what: str) -> None:
+        raise Unprintable
+
+    @shop.app.saga
+    async def failing(saga: Saga) -> None:
+        await saga.step(do, "a", undo=refuse_to_undo)
+        await saga.step(refuse, "x")
+
+    handle = failing.start()
+    assert shop.settle(handle) == "STUCK"
+    assert r"a\x00b\ud800" in str(handle.run().stuck)

@@ -1,8 +1,10 @@
 """Signals, events, timers, calls: what came early, what comes twice, and who wins."""
 
+import random
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from pydantic import BaseModel
 from tests.events.conftest import Identity
 from tests.lab.poll import eventually
 from tests.sagas.conftest import Shop, do, refuse, undo
-from trilho import Saga, SagaFailed, SagaStateError, SagaTimeout, UnknownSaga
+from trilho import Event, Saga, SagaFailed, SagaStateError, SagaTimeout, UnknownSaga
 from trilho.events.consumer import Consumer, ConsumerOptions
 from trilho.events.relay import Relay
+from trilho.sagas.delivery import Delivery
 
 
 class Answer(BaseModel):
@@ -221,6 +224,17 @@ def test_events_are_neither_lost_nor_taken_twice_however_early_they_come(shop: S
     assert late.get(1) == [2, 2]
 
 
+def test_delivery_keeps_each_event_of_each_source_and_leaves_out_what_nobody_can_wait_for(shop: Shop) -> None:
+    def event(number: int, source: str, id_: str = "1", key: bytes = b"k") -> Event[Any]:
+        return Event("paid", 0, number, id_, "paid", source, datetime.now(timezone.utc), key, number)
+
+    events = [event(0, "bank"), event(1, "shop"), event(2, "bank"), event(3, "bank", "x" * 5000)]
+    events.append(event(4, "bank", "2", random.Random(1).randbytes(4000)))
+    with shop.app.transaction() as tx:
+        Delivery(shop.app).keep(events, tx)
+    assert shop.query("SELECT data FROM trilho.saga_mail ORDER BY number") == [("0",), ("1",), ("3",)]
+
+
 def test_event_that_comes_while_the_run_suspends_is_seen(shop: Shop) -> None:
     """The race of a wait and a delivery, forced: the delivery comes between the look of the function and the end."""
 
@@ -259,3 +273,33 @@ def test_signal_that_comes_while_the_run_suspends_is_seen(shop: Shop) -> None:
         assert shop.settle(handle) == "COMPLETED"
     finally:
         shop.app.database.faults.hit = hit
+
+
+def test_run_that_is_not_its_own_can_be_neither_called_nor_undone(shop: Shop) -> None:
+    """It would wait for ever: who called a run hears of its end, and nobody called this one."""
+    parent = family(shop, do)
+    child = shop.app.sagas.definitions["child"]
+
+    @shop.app.saga(name="stranger")
+    async def stranger(saga: Saga) -> None:
+        await saga.call(child, "x", id="p/2")
+
+    handle = parent.start("x", id="p")
+    shop.settle(handle)
+    other = stranger.start()
+    assert shop.settle(other) == "COMPENSATED"
+    assert "DuplicateSaga" in str(other.run().error)
+    assert shop.app.sagas.get("p/2").state == "COMPLETED"
+
+
+def test_run_that_is_being_undone_has_no_time_limit(shop: Shop) -> None:
+    @shop.app.saga(timeout=60)
+    async def limited(saga: Saga) -> None:
+        await saga.step(do, "a", undo=shop.app.tasks["unwork"])
+        await saga.step(refuse, "x")
+
+    handle = limited.start()
+    [(job, task)] = shop.harness._woken_or_due()
+    shop.harness._run(job, shop.app.tasks[task])
+    assert shop.query("SELECT state, wake_at FROM trilho.sagas") == [("COMPENSATING", None)]
+    assert shop.settle(handle) == "COMPENSATED"

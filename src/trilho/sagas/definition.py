@@ -11,6 +11,7 @@ import uuid_utils
 from pydantic import ValidationError
 
 from trilho import trace
+from trilho.db.text import checked
 from trilho.errors import ConfigurationError
 from trilho.events.retry import Retry
 from trilho.jobs import codec
@@ -168,11 +169,4 @@ def checked_id(saga_id: Any) -> str:
     """The id, a new one for None; raises ValueError for one that cannot be stored."""
     if saga_id is None:
         return str(uuid_utils.uuid7())
-    if (
-        not isinstance(saga_id, str)
-        or not 1 <= len(saga_id) <= MAX_ID
-        or saga_id != saga_id.encode(errors="ignore").decode()
-        or "\x00" in saga_id
-    ):
-        raise ValueError(f"id= must be a text of 1 to {MAX_ID} characters without NUL, not {saga_id!r:.80}")
-    return saga_id
+    return checked("id=", saga_id, MAX_ID)

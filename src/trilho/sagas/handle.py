@@ -4,11 +4,12 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
+from trilho.db.text import checked
 from trilho.errors import SagaFailed, SagaStuck, UnknownSaga
 from trilho.jobs import codec
 from trilho.sagas import steering, store
 from trilho.sagas.failure import exception_of
-from trilho.sagas.record import COMPENSATED, STUCK
+from trilho.sagas.record import COMPENSATED, LONGEST_NAME, STUCK
 from trilho.sagas.start import NewSignal
 from trilho.sagas.view import SagaRun, SagaStep
 
@@ -82,14 +83,17 @@ class SagaHandle(Generic[R]):
     def signal(self, name: str, data: Any = None, *, message_id: str | None = None) -> None:
         """Tell the run something, which `wait_signal` gives it; with the ambient transaction.
 
-        The same `message_id` twice is one signal. Raises UnknownSaga, SagaStateError for a finished run, TypeError.
+        The same `message_id` twice is one signal. Raises UnknownSaga, SagaStateError for a finished run, TypeError,
+        ValueError for a name or an id that cannot be stored.
         """
         self._app.sagas.signal(self._signal(name, data, message_id))
 
     def _signal(self, name: str, data: Any, message_id: str | None) -> NewSignal:
         text, _ = codec.dump_arguments(f"signal {name}", (data,), {}, self._app.settings.max_payload)
         del text
-        return NewSignal(self.id, name, message_id or str(uuid4()), codec.dumps(data))
+        checked("the name of a signal", name, LONGEST_NAME)
+        message_id = checked("message_id=", message_id or str(uuid4()), LONGEST_NAME)
+        return NewSignal(self.id, name, message_id, codec.dumps(data))
 
     def cancel(self) -> SagaRun:
         """Undo what was done; once this returns, the run cannot complete. Raises UnknownSaga, SagaStateError."""

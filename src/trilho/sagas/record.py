@@ -34,6 +34,10 @@ SLEEP, EVENT, SIGNAL = "sleep", "event", "signal"
 NOW, UUID, PATCH = "now", "uuid", "patch"
 
 UNDO_SUFFIX = ":undo"
+LONGEST_NAME = 255
+"""Characters of the name of a signal or a change, and of a signal's message id."""
+LONGEST_KEY = 2000
+"""Bytes of the key of an event that is waited for: more does not fit into an index of PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class RunOfStretch:
 
     def _suspend(self) -> Ending:
         stretch, journal = self.stretch, self.journal
-        timers = [stretch.wake_at, self.run.deadline if self.run.verdict is None and not stretch.closed else None]
+        timers = [stretch.wake_at, self.run.deadline if stretch.heeds_cancel else None]  # an undo has no time limit
         values = {
             "saga": self.run.id,
             "job": journal.claim.job_id,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trilho.db.pool import LOST
+from trilho.db.text import checked
 from trilho.errors import ConfigurationError, PermanentError
 from trilho.events.envelope import key_bytes
 from trilho.jobs import codec
@@ -17,7 +18,20 @@ from trilho.sagas import replay, store
 from trilho.sagas.bodies import Body, begin_task, run_here
 from trilho.sagas.failure import rebuilt
 from trilho.sagas.journal import Abandoned, Journal
-from trilho.sagas.record import CALL, EVENT, OPEN, PATCH, SIGNAL, SLEEP, STEP, UUID, Entry, Mail
+from trilho.sagas.record import (
+    CALL,
+    EVENT,
+    LONGEST_KEY,
+    LONGEST_NAME,
+    OPEN,
+    PATCH,
+    SIGNAL,
+    SLEEP,
+    STEP,
+    UUID,
+    Entry,
+    Mail,
+)
 from trilho.sagas.replay import Begin, Call, Decision, Expire, Give, Mismatch, Stay, Throw, Wait
 from trilho.sagas.scope import Scope, Suspended, last_places
 from trilho.sagas.shape import Shape
@@ -83,6 +97,7 @@ class Stretch:
 
     def _place(self, kind: str, name: str) -> Call:
         self._ensure_inside()
+        checked(f"the name of {kind} {name!r:.80}", name, LONGEST_NAME)
         call = Call(self.scope.next(), kind, name)
         self.visited.add(call.path)
         if call.path not in self.journal.entries and any(p.startswith(f"{call.path}.") for p in self.journal.entries):
@@ -274,6 +289,8 @@ class Stretch:
         raw = key_bytes(key)
         if raw is None:
             raise TypeError("wait_event needs key=: events without one are for nobody in particular")
+        if len(raw) > LONGEST_KEY:
+            raise ValueError(f"wait_event takes keys of up to {LONGEST_KEY} bytes, this one has {len(raw)}")
         call = self._place(EVENT, topic)
         known = self.journal.entries.get(call.path)
         mail = None if known is not None and known.ended else self._event(topic, raw)

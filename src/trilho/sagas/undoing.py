@@ -7,7 +7,7 @@ from trilho.db.text import escaped
 from trilho.jobs import codec
 from trilho.sagas import replay, steering
 from trilho.sagas.bodies import Body
-from trilho.sagas.record import CALL, DONE, FAILED, OPEN, RETRY, UNDO, UNDO_SUFFIX, Entry
+from trilho.sagas.record import CALL, DONE, ENDED_WELL, FAILED, OPEN, RETRY, UNDO, UNDO_SUFFIX, Entry
 from trilho.sagas.replay import Call
 from trilho.sagas.shape import RESULT
 from trilho.sagas.stretch import Stretch, Undoing
@@ -82,6 +82,9 @@ class Compensation:
             self.stretch.suspend()
 
     async def _undo(self, entry: Entry) -> None:
+        known = self.stretch.journal.entries.get(entry.path + UNDO_SUFFIX)
+        if known is not None and known.state in ENDED_WELL:
+            return
         undoing = self.stretch.undoings.get(entry.path)
         if undoing is None:
             raise self._given_up(
