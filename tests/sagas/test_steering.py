@@ -283,3 +283,27 @@ def test_reason_that_postgresql_refuses_is_written_out(shop: Shop) -> None:
     handle = failing.start()
     assert shop.settle(handle) == "STUCK"
     assert r"a\x00b\ud800" in str(handle.run().stuck)
+
+
+def test_signal_may_follow_its_start_in_one_transaction(shop: Shop) -> None:
+    @shop.app.saga
+    async def hears(saga: Saga) -> str:
+        return str(await saga.wait_signal("name"))
+
+    with shop.app.transaction():
+        handle = hears.start()
+        handle.signal("name", "Ana")
+    shop.settle(handle)
+    assert handle.get(timeout=1) == "Ana"
+
+
+def test_cancel_behind_an_own_open_signal_says_so(shop: Shop) -> None:
+    @shop.app.saga
+    async def hears(saga: Saga) -> str:
+        return str(await saga.wait_signal("name"))
+
+    handle = hears.start()
+    with shop.app.transaction():
+        handle.signal("name", "Ana")
+        with pytest.raises(SagaStateError, match="locked"):
+            handle.cancel()

@@ -105,6 +105,8 @@ class Tx(BaseTx):
 
     def add(self, sink: Sink, row: Row) -> None:
         """Enqueue a row with this transaction."""
+        if sink.at_once:  # what waits may be what it speaks of
+            self.pending.write_through(self.raw)
         if self._immediate or sink.at_once:
             self.pending.write_alone(executor(self.raw), sink, row)
         else:

@@ -197,6 +197,10 @@ SELECT r.saga, s.saga_name, s.saga_queue, s.job, s.operation, s.known_state
 FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (saga text, name text, message_id text, data text),
      trilho.signal_saga(r.saga, r.name, r.message_id, r.data) s;
 
+-- name: wait_briefly
+-- Whoever steers a run has a transaction of his own, and may wait for another one of his own: that must have an end.
+SELECT set_config('lock_timeout', '5s', true);
+
 -- name: lock
 SELECT state, verdict, stretch, stuck FROM trilho.sagas WHERE id = %(id)s FOR NO KEY UPDATE;
 

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg.errors import LockNotAvailable
+
 from trilho.db.pool import Connection
 from trilho.errors import SagaStateError, UnknownSaga
 from trilho.jobs.job import NewJob
@@ -77,7 +79,11 @@ def _look(connection: Connection, saga_id: str) -> Locked | None:
 
 
 def _locked(connection: Connection, saga_id: str, allowed: Collection[str], action: str) -> Locked:
-    run = _look(connection, saga_id)
+    store.changed(connection, "wait_briefly")
+    try:
+        run = _look(connection, saga_id)
+    except LockNotAvailable as error:
+        raise SagaStateError(saga_id, "locked: a transaction that signalled it is open, maybe yours", action) from error
     if run is None:
         raise UnknownSaga(saga_id)
     if run.state not in allowed:
