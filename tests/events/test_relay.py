@@ -3,11 +3,13 @@
 from uuid import uuid4
 
 from tests.events.conftest import Identity, Stream
+from tests.lab import database as databases
 from tests.lab.poll import eventually
 from trilho.db.pool import Connection
 from trilho.events import store
 from trilho.events.relay import SETTLED, Floors, Relay
 from trilho.events.store import Moved
+from trilho.events.topic import Topic
 
 
 def test_relay_that_lost_its_lanes_may_move_nothing(stream: Stream) -> None:
@@ -77,3 +79,15 @@ def test_retention_takes_the_oldest_first_and_never_what_is_young(stream: Stream
             pass
     assert stream.query('SELECT min("offset"), max("offset") FROM trilho.log') == [(20, 29)]
     assert stream.query("SELECT first_offset, next_offset FROM trilho.log_partitions") == [(20, 30)]
+
+
+def test_topic_that_is_declared_while_its_first_events_move_has_the_partitions_that_were_declared(
+    stream: Stream,
+) -> None:
+    stream.app.bus.publish_many("t", [(f"k{n}", {"n": n}) for n in range(30)])
+    with databases.connect(stream.url) as connection, connection.transaction():
+        store.declare(connection, [Topic("t", 2)])
+        stream.relay()
+        eventually(lambda: stream.query("SELECT count(*) FROM pg_locks WHERE NOT granted"), lambda rows: rows != [(0,)])
+    eventually(lambda: stream.query("SELECT count(*) FROM trilho.log"), lambda rows: rows == [(30,)])
+    assert stream.query("SELECT partition FROM trilho.log_partitions ORDER BY 1") == [(0,), (1,)]

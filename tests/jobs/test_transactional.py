@@ -68,6 +68,25 @@ def test_effect_goes_with_a_body_that_fails(app: Trilho, trilho: Harness, effect
     assert (effects(), result.state, app.jobs.get(result.id).error) == ([], "FAILURE", "ValueError: b")
 
 
+@pytest.mark.parametrize("how", ["session", "driver", "ROLLBACK"])
+def test_body_that_ends_its_transaction_fails(app: Trilho, trilho: Harness, effects: Any, how: str) -> None:
+    @app.task(transactional=True)
+    def work(tx: Tx) -> None:
+        write(tx, "lost")
+        if how == "session":
+            tx.session.rollback()
+        elif how == "driver":
+            tx.connection.rollback()
+        else:
+            tx.connection.execute(how.encode())
+        write(tx, "alone")
+
+    result = work.delay()
+    trilho.run_until_idle()
+    assert (effects(), result.state) == ([], "FAILURE")
+    assert "ended inside its block" in str(app.jobs.get(result.id).error)
+
+
 def test_effect_goes_with_an_attempt_that_retries(app: Trilho, trilho: Harness, effects: Any) -> None:
     @app.task(transactional=True, bind=True)
     def work(self: Any, *, tx: Tx) -> None:

@@ -11,9 +11,9 @@ _STATES = (*_CONTENTION, "57P01", "57P02", "57P03", "25P03")
 def is_transient(error: BaseException, ours_was_harmed: bool = True) -> bool:
     """Whether the same work may well succeed when it is done again.
 
-    A lost connection says nothing about whose it was: `ours_was_harmed` tells, for a body may use other databases.
+    An error does not say whose connection it came from: `ours_was_harmed` tells, for a body may use other databases.
     """
-    return any(_lies_in_nobody(cause, ours_was_harmed) for cause in _told_by_postgresql(error))
+    return ours_was_harmed and any(_lies_in_nobody(cause) for cause in _told_by_postgresql(error))
 
 
 def is_contention(error: BaseException) -> bool:
@@ -28,9 +28,10 @@ def _told_by_postgresql(error: BaseException) -> Iterator[psycopg.Error]:
         seen.add(id(cause))
         if isinstance(cause, psycopg.Error):
             yield cause
-        cause = getattr(cause, "orig", None) or cause.__cause__ or cause.__context__
+        context = None if cause.__suppress_context__ else cause.__context__
+        cause = getattr(cause, "orig", None) or cause.__cause__ or context
 
 
-def _lies_in_nobody(error: psycopg.Error, ours_was_harmed: bool) -> bool:
+def _lies_in_nobody(error: psycopg.Error) -> bool:
     lost = error.sqlstate is None and isinstance(error, psycopg.OperationalError)
-    return error.sqlstate in _STATES or (lost and ours_was_harmed)
+    return lost or error.sqlstate in _STATES

@@ -215,15 +215,17 @@ def _settle(connection: Connection, numbers: Sequence[int], how: str) -> list[tu
 
 def _replay(connection: Connection, numbers: Sequence[int]) -> int:
     settled = _settle(connection, numbers, "replayed")
+    waiting = [(Lane(group, "", event.topic, event.partition), event) for _, group, event in settled if group != RELAY]
+    # All keys first, in one order: two replays of the same keys must not wait for each other.
+    for lane, event in sorted(waiting, key=lambda one: (one[0].group, one[0].topic, lane_of(one[1]))):
+        store.park_key(connection, lane, lane_of(event), "replayed", 0.0)
+    for lane, event in waiting:
+        store.park_events(connection, lane, [parked_row(event)])
     for number, group, event in settled:
         if group == RELAY:
             hash_ = hash_of(event.key)
             values = {"number": number, "hash": hash_, "shard": shard_of(event.topic, hash_)}
             connection.execute(SQL["publish_again"], values)
-            continue
-        lane = Lane(group, "", event.topic, event.partition)
-        store.park_key(connection, lane, lane_of(event), "replayed", 0.0)
-        store.park_events(connection, lane, [parked_row(event)])
     return len(settled)
 
 

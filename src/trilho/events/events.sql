@@ -46,7 +46,13 @@ UPDATE trilho.shards SET until = '-infinity', owner = NULL WHERE owner = %(owner
 -- name: lock_shards
 -- First statement of a move: a relay that lost its lease while it stood still finds no row here. A statement of its own,
 -- for the next one must see what the last holder of the lock committed.
-SELECT shard FROM trilho.shards WHERE shard = ANY(%(shards)s) AND owner = %(owner)s ORDER BY shard FOR UPDATE;
+-- None on a database that is on Kafka: what came behind events there would be handled before them, or long after.
+SELECT shard FROM trilho.shards
+WHERE shard = ANY(%(shards)s) AND owner = %(owner)s AND NOT EXISTS (SELECT 1 FROM trilho.installation)
+ORDER BY shard FOR UPDATE;
+
+-- name: on_kafka
+SELECT EXISTS (SELECT 1 FROM trilho.installation);
 
 -- name: move
 -- Outbox -> PostgreSQL log. The partition's row is locked by the upsert until the commit, so nobody ever reads a gap.
@@ -61,10 +67,12 @@ WITH batch AS (
 made AS (
     INSERT INTO trilho.topics (name, partitions, retention)
     SELECT DISTINCT topic, %(partitions)s::integer, %(retention)s * interval '1 second' FROM batch
-    ORDER BY topic ON CONFLICT DO NOTHING
+    WHERE NOT EXISTS (SELECT 1 FROM trilho.topics t WHERE t.name = topic)
+    -- One that was declared since this statement began tells its number here: the join below cannot see it.
+    ORDER BY topic ON CONFLICT (name) DO UPDATE SET partitions = topics.partitions
     RETURNING name, partitions),
 placed AS (
-    SELECT b.*, b.hash %% coalesce(t.partitions, m.partitions, %(partitions)s) AS partition
+    SELECT b.*, b.hash %% coalesce(t.partitions, m.partitions) AS partition
     FROM batch b LEFT JOIN trilho.topics t ON t.name = b.topic LEFT JOIN made m ON m.name = b.topic),
 grown AS (
     INSERT INTO trilho.log_partitions AS p (topic, partition, next_offset)
@@ -85,11 +93,20 @@ SELECT shard, max(position), count(*), array_agg(DISTINCT topic) FROM batch GROU
 SELECT pg_notify('trilho_done', key) FROM unnest(%(keys)s::text[]) AS key;
 
 -- name: topic_identities
-SELECT name, 'postgres:' || identity::text AS log, partitions FROM trilho.topics WHERE name = ANY(%(topics)s) ORDER BY name;
+-- A topic that is smaller on Kafka still has all partitions of its past here.
+SELECT name, 'postgres:' || identity::text AS log,
+       greatest(partitions, (SELECT max(p.partition) + 1 FROM trilho.log_partitions p WHERE p.topic = t.name))
+FROM trilho.topics t WHERE name = ANY(%(topics)s) ORDER BY name;
 
 -- name: enter_group
 INSERT INTO trilho.group_members ("group", incarnation)
 SELECT g, %(incarnation)s FROM unnest(%(groups)s::text[]) AS g ORDER BY g ON CONFLICT DO NOTHING;
+
+-- name: tell_topics
+UPDATE trilho.group_members m SET topics = s.topics
+FROM (SELECT s."group", array_agg(s.topic ORDER BY s.topic) AS topics
+      FROM unnest(%(groups)s::text[], %(topics)s::text[]) AS s ("group", topic) GROUP BY s."group") s
+WHERE m."group" = s."group" AND m.incarnation = %(incarnation)s;
 
 -- name: leave_groups
 DELETE FROM trilho.group_members WHERE incarnation = %(incarnation)s;
@@ -100,10 +117,9 @@ DELETE FROM trilho.group_members m WHERE NOT EXISTS (
     WHERE p.incarnation = m.incarnation AND p.state = 'running' AND p.seen_at + p.lease > clock_timestamp());
 
 -- name: members
--- The live members of a group, in the order in which partitions are dealt out.
-SELECT m.incarnation FROM trilho.group_members m JOIN trilho.processes p USING (incarnation)
-WHERE m."group" = %(group)s AND p.state = 'running' AND p.seen_at + p.lease > clock_timestamp()
-ORDER BY m.incarnation;
+-- The live members of a group, with what they read.
+SELECT m.incarnation, m.topics FROM trilho.group_members m JOIN trilho.processes p USING (incarnation)
+WHERE m."group" = %(group)s AND p.state = 'running' AND p.seen_at + p.lease > clock_timestamp();
 
 -- name: begin_group
 -- The first look of a group at a topic decides for all partitions at once; partitions that come later start at their
@@ -139,6 +155,10 @@ WHERE o."group" = %(group)s AND o.log = %(log)s AND o.topic = %(topic)s AND o.pa
       SELECT 1 FROM trilho.processes p
       WHERE p.incarnation = o.owner AND p.state IN ('running', 'stopping') AND p.seen_at + p.lease > clock_timestamp()))
 RETURNING partition, next_offset, generation;
+
+-- name: owned_partitions
+SELECT "group", log, topic, partition, generation FROM trilho.offsets
+WHERE owner = %(owner)s AND log LIKE 'postgres:%%';
 
 -- name: give_up_partitions
 UPDATE trilho.offsets SET owner = NULL
@@ -183,10 +203,28 @@ JOIN trilho.topics t ON t.name = s.topic
 JOIN trilho.log_partitions p ON p.topic = s.topic
 LEFT JOIN trilho.offsets o ON o."group" = s."group" AND o.log = 'postgres:' || t.identity::text AND o.topic = s.topic
                           AND o.partition = p.partition
-WHERE p.next_offset > coalesce(o.next_offset, p.first_offset)
+WHERE p.next_offset > greatest(o.next_offset, p.first_offset)
   AND (o.partition IS NOT NULL OR NOT s.latest OR EXISTS (
       SELECT 1 FROM trilho.offsets b
       WHERE b."group" = s."group" AND b.log = 'postgres:' || t.identity::text AND b.topic = s.topic));
+
+-- name: skip_expired
+-- What these groups had left in the PostgreSQL log has expired, partition by partition, and nobody reads there: returns
+-- how much it was.
+WITH gone AS (
+    SELECT o."group", o.log, o.topic, o.partition, p.first_offset - o.next_offset AS count
+    FROM json_to_recordset(CAST(%(rows)s AS json)) AS s ("group" text, topic text)
+    JOIN trilho.topics t ON t.name = s.topic
+    JOIN trilho.log_partitions p ON p.topic = s.topic AND p.first_offset = p.next_offset
+    JOIN trilho.offsets o ON o."group" = s."group" AND o.log = 'postgres:' || t.identity::text AND o.topic = s.topic
+                         AND o.partition = p.partition AND o.next_offset < p.first_offset
+    WHERE o.owner IS NULL OR NOT EXISTS (
+        SELECT 1 FROM trilho.processes p
+        WHERE p.incarnation = o.owner AND p.state IN ('running', 'stopping') AND p.seen_at + p.lease > clock_timestamp())
+    FOR UPDATE OF o SKIP LOCKED)
+UPDATE trilho.offsets o SET next_offset = o.next_offset + gone.count FROM gone
+WHERE o."group" = gone."group" AND o.log = gone.log AND o.topic = gone.topic AND o.partition = gone.partition
+RETURNING o."group", o.log, o.topic, o.partition, gone.count;
 
 -- name: position
 -- Where a lane stands, after a swap that did not hit; it is ours as long as it has our generation.
@@ -236,10 +274,11 @@ SELECT lane FROM trilho.parked_keys
 WHERE "group" = %(group)s AND topic = %(topic)s AND lane = ANY(%(lanes)s) ORDER BY lane FOR UPDATE;
 
 -- name: park_key
+-- A marker that is there stays as it is, and locked: nobody un-parks the lane before our event is in it.
 INSERT INTO trilho.parked_keys AS k ("group", topic, lane, partition, attempts, error, next_try)
 VALUES (%(group)s, %(topic)s, %(lane)s, %(partition)s, %(attempts)s, %(error)s,
         clock_timestamp() + %(delay)s * interval '1 second')
-ON CONFLICT ("group", topic, lane) DO NOTHING;
+ON CONFLICT ("group", topic, lane) DO UPDATE SET lane = k.lane;
 
 -- name: park_events
 INSERT INTO trilho.parked_events (
@@ -253,8 +292,12 @@ CROSS JOIN LATERAL (SELECT p.topic, p.partition, p."offset", p.id, decode(p.key,
 
 -- name: due_parked
 -- The lane of this partition that has waited longest past its time; locked, so that one member at a time retries it.
-SELECT lane, attempts FROM trilho.parked_keys
-WHERE "group" = %(group)s AND topic = %(topic)s AND partition = %(partition)s AND next_try <= clock_timestamp()
+-- Lanes of partitions that this log does not have, for the group came from another one, are the first partition's.
+SELECT lane, attempts FROM trilho.parked_keys k
+WHERE "group" = %(group)s AND topic = %(topic)s AND next_try <= clock_timestamp()
+  AND (partition = %(partition)s OR %(partition)s = 0 AND NOT EXISTS (
+      SELECT 1 FROM trilho.offsets o
+      WHERE o."group" = k."group" AND o.log = %(log)s AND o.topic = k.topic AND o.partition = k.partition))
   AND (%(only)s::text IS NULL OR lane = %(only)s)
 ORDER BY next_try LIMIT 1 FOR UPDATE SKIP LOCKED;
 

@@ -34,6 +34,9 @@ class HandlerFailed(Exception):
         self.transient = is_transient(error, tx is not None and tx.was_harmed())
 
 
+LONGEST_LANE = 1_000
+"""Bytes of a key by which it waits; a longer one waits by its hash, for an index of PostgreSQL takes no 3 kB."""
+
 Numbered: TypeAlias = Sequence[tuple[int, StoredEvent]]
 """Events with their index in the batch."""
 
@@ -100,6 +103,9 @@ class Handling:
         [event] = events
         with self.database.connection() as connection, connection.transaction():
             flowing = self._append_to_parked(connection, events)
+            if not flowing:
+                self._swap(connection, now, event.offset + 1, NOTHING)
+                return
         done = self._handled(flowing, self._call(flowing, None))
         with self.database.connection() as connection, connection.transaction():
             self._swap(connection, now, event.offset + 1, done)
@@ -128,7 +134,7 @@ class Handling:
                     self.run_async(self._await_each(events, tx, attempt, turn))
                 else:
                     self._call_each(events, tx, attempt, turn)
-        except Exception as error:
+        except BaseException as error:  # sys.exit() in a handler ends no thread that works for other handlers
             raise HandlerFailed(turn.index, error, tx) from error
         return turn.begun
 
@@ -164,12 +170,13 @@ class Handling:
     def _given(self, tx: Tx | None) -> dict[str, Tx | None]:
         return {self.subscription.tx_name: tx} if self.subscription.tx_name is not None else {}
 
-    def retry(self, event: StoredEvent, attempt: int, tx: Tx) -> None:
-        """Handle one parked event in a transaction that the caller commits; raises HandlerFailed."""
+    def retry(self, event: StoredEvent, attempt: int, tx: Tx | None) -> Note:
+        """Handle one parked event, in a transaction that the caller commits if there is one; raises HandlerFailed."""
         with installed(tx):
             [begun] = self._call([(0, event)], tx, attempt)
-            tx.flush()
-        self.note(tx.raw, [noted(event, self.lane.group, DONE, attempt=attempt, took=monotonic() - begun)])
+            if tx is not None:
+                tx.flush()
+        return noted(event, self.lane.group, DONE, attempt=attempt, took=monotonic() - begun)
 
     def note(self, connection: Connection, notes: Sequence[Note]) -> None:
         """Keep these for the timeline, if the subscription wants one."""
@@ -187,7 +194,10 @@ def lane_of(event: StoredEvent) -> str:
     """The key by which events wait for each other; an event without one waits alone."""
     if event.key is None:
         return f"offset:{event.partition}:{event.offset}"
-    return "key:" + escaped(event.key.decode(errors="backslashreplace"))
+    text = escaped(event.key.decode(errors="backslashreplace"))
+    if len(text.encode()) > LONGEST_LANE:
+        return f"hash:{hashlib.sha256(event.key).hexdigest()}:{text[:50]}"
+    return "key:" + text
 
 
 def parked_row(event: StoredEvent) -> dict[str, Any]:

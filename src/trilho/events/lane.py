@@ -37,6 +37,7 @@ class LaneWorker:
     rung: bool = False  # somebody said that there may be something new since its last step began
     leaving: bool = False  # to be let go as soon as it does not run
     lost: bool = False
+    doubtful: bool = False  # whether it is still ours has to be looked up
 
     def __post_init__(self) -> None:
         self.limit = self.handling.subscription.most
@@ -45,12 +46,14 @@ class LaneWorker:
     def step(self) -> bool:
         """Do one batch; whether there may be more at once."""
         try:
-            return self._retry_parked() | self._work()
+            if self.doubtful:
+                self._look_again()
+            return not self.lost and self._retry_parked() | self._work()
         except ClaimLost as error:
             log.warning("lane.lost", topic=self.lane.topic, partition=self.lane.partition, error=str(error))
-            self._look_again()
-            return False
-        except Exception as error:
+            self.doubtful = True
+            return True
+        except BaseException as error:  # SystemExit, too: a step that raises ends its thread, and the lane is dead
             if not is_transient(error) and not isinstance(error, LOST):
                 log.exception("lane.failed", topic=self.lane.topic, partition=self.lane.partition)
             self._pause(min(5.0, 0.1 * 2**self.troubles))
@@ -111,3 +114,4 @@ class LaneWorker:
         self.lost = found is None or found.generation != self.position.generation
         if found is not None and not self.lost:
             self.position = found
+        self.doubtful = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from trilho.db.pool import Database
 from trilho.events import store
 from trilho.events.event import StoredEvent
-from trilho.events.log import Change, Log
+from trilho.events.log import Change, Log, report_expired
 from trilho.events.postgres import PostgresLog
 from trilho.events.store import Lane, Position
 from trilho.events.subscription import ByTopic
@@ -32,24 +32,29 @@ class MovingLog:
     _left: set[tuple[str, str]] | None = None
     _look_at: float = 0.0
     _waiting: dict[Lane, Position] = field(default_factory=dict)
+    _leaving: frozenset[Lane] = frozenset()
 
     def refresh(self) -> Change:
         """Changes of the old log, and of the new one where the old one is drained."""
         left = self._look()
-        before = self.old.refresh()
         change = self.new.refresh()
+        self._leaving |= change.leaving
         self._drop(change.leaving)
         self._waiting |= change.taken
+        before = self.old.refresh()  # last, for it may raise, and the new log tells its changes once
         ready = {lane: at for lane, at in self._waiting.items() if (lane.group, lane.topic) not in left}
         for lane in ready:
             del self._waiting[lane]
-        return Change(before.taken | ready, before.leaving | change.leaving)
+        leaving, self._leaving = self._leaving, frozenset()
+        return Change(before.taken | ready, before.leaving | leaving)
 
     def _look(self) -> set[tuple[str, str]]:
         now = time.monotonic()
         if self._left is None or now >= self._look_at:
             latest = {key: one.start == "latest" for key, one in self.subscriptions.items()}
             left = self.database.run(store.undrained, latest)
+            for lane, count in self.database.run(store.skip_expired, self.subscriptions).items():
+                report_expired(lane, count)
             if left != (self._left or set()):
                 log.info("postgresql_log.left", groups=sorted(left))
             self.old.subscriptions = {key: self.subscriptions[key] for key in left}

@@ -24,6 +24,10 @@ class Look:
 class Outlet(Protocol):
     """Used by one thread. Keeps the order of `position` for each shard; raises what psycopg raises."""
 
+    def is_open(self, connection: Connection) -> bool:
+        """Whether events may go there."""
+        ...
+
     def look(self, connection: Connection, owner: UUID, floors: Mapping[int, int]) -> Look:
         """Move what is there, for each shard above its floor; must not wait for anything but PostgreSQL."""
         ...

@@ -58,15 +58,50 @@ class Parking:
 
     def retry_one(self, generation: int) -> bool:
         """Try the parked key that is due the longest; whether there was one. Raises ClaimLost."""
+        if self.handling.subscription.transactional:
+            return self._retry_in_one_commit(generation)
+        return self._retry_outside(generation)
+
+    def _retry_outside(self, generation: int) -> bool:
+        """At least once, as the first attempt was."""
+        handling = self.handling
+        with handling.database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
+            due = self._due(connection, generation)
+        if due is None:
+            return False
+        try:
+            done = handling.retry(due.event, due.attempts + 1, None)
+        except HandlerFailed as failed:
+            if failed.transient:
+                raise
+            self._failed_again(due, failed.error, generation)
+            return True
+        with handling.database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
+            if self._still(connection, due, generation):
+                store.settle_parked(connection, handling.lane, due)
+                handling.note(connection, [done])
+        return True
+
+    def _due(self, connection: Connection, generation: int) -> ParkedEvent | None:
+        due = store.due_parked(connection, self.handling.lane)
+        if due is not None and not store.hold(connection, self.handling.lane, generation):
+            raise ClaimLost(f"{self.handling.lane} was handed to another consumer")
+        return due
+
+    def _still(self, connection: Connection, due: ParkedEvent, generation: int) -> bool:
+        lane = self.handling.lane
+        still = store.due_parked(connection, lane, due.lane)
+        return still is not None and still.sequence == due.sequence and store.hold(connection, lane, generation)
+
+    def _retry_in_one_commit(self, generation: int) -> bool:
         handling, failed = self.handling, None
         tx = Tx(handling.database, application_name=backend_name(handling.lane, generation))
         try:
-            due = store.due_parked(tx.raw, handling.lane)
+            due = self._due(tx.raw, generation)
             if due is None:
                 return False
-            if not store.hold(tx.raw, handling.lane, generation):
-                raise ClaimLost(f"{handling.lane} was handed to another consumer")
-            handling.retry(due.event, due.attempts + 1, tx)
+            done = handling.retry(due.event, due.attempts + 1, tx)
+            handling.note(tx.raw, [done])
             store.settle_parked(tx.raw, handling.lane, due)
             tx.commit()
         except ClaimLost:
@@ -86,8 +121,7 @@ class Parking:
         attempts = due.attempts + 1
         pause, told = self._pause(attempts, error), told_of(error)
         with database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
-            still = store.due_parked(connection, lane, due.lane)
-            if still is None or still.sequence != due.sequence or not store.hold(connection, lane, generation):
+            if not self._still(connection, due, generation):
                 return
             if pause is None and self.handling.subscription.on_failure == "dead_letter":
                 log.error("event.given_up", **_named(self, due.event), attempts=attempts, error=told)

@@ -58,7 +58,7 @@ def admins_of(database: Database) -> tuple[LogAdmin, LogAdmin | None]:
         from trilho.events.kafka.admin import KafkaAdmin  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise without_extra(error) from error
-    return KafkaAdmin.of(database.settings), postgres
+    return KafkaAdmin.of(database), postgres
 
 
 def without_extra(error: ImportError) -> Exception:

@@ -1,9 +1,10 @@
 """The PostgreSQL log for one consumer process: members find each other by their leases and deal the partitions out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TypeAlias
 from uuid import UUID
 
 from psycopg.errors import LockNotAvailable
@@ -11,7 +12,7 @@ from psycopg.errors import LockNotAvailable
 from trilho.db.pool import Connection, Database
 from trilho.db.wakeups import Bell, Listener
 from trilho.events import store
-from trilho.events.assignment import dealt
+from trilho.events.assignment import Members, dealt
 from trilho.events.event import StoredEvent
 from trilho.events.log import NOTHING, Change, report_expired
 from trilho.events.store import Lane, Position
@@ -23,6 +24,8 @@ from trilho.log import get_logger
 log = get_logger("trilho.consumer")
 
 REFRESH = 1.0
+Identities: TypeAlias = Mapping[str, tuple[str, int]]
+"""Of topics: the log's identity, and the number of partitions."""
 
 
 def arrived(bell: Bell, seconds: float) -> set[str]:
@@ -40,13 +43,15 @@ class PostgresLog:
     subscriptions: ByTopic
     me: Callable[[], UUID]
     bell: Bell = field(default_factory=Bell)
-    _owned: dict[Lane, UUID] = field(default_factory=dict)
+    _owned: dict[Lane, int] = field(default_factory=dict)  # with the generation
+    _absent: set[str] = field(default_factory=set)  # topics that came later than we did: all in them is new
     _entered: UUID | None = None
     _refresh_at: float = 0.0
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        keys = {arrival(topic) for _, topic in self.subscriptions}
+        self._all = frozenset(self.subscriptions)  # some are left out while a log is left behind
+        keys = {arrival(topic) for _, topic in self._all}
         self._stack.enter_context(Listener(self.database).watching(keys, self.bell))
 
     def refresh(self) -> Change:
@@ -55,48 +60,54 @@ class PostgresLog:
         if now < self._refresh_at and me == self._entered:
             return NOTHING
         self._refresh_at = now + REFRESH
-        lost = {lane for lane, owner in self._owned.items() if owner != me}
-        for lane in lost:
-            del self._owned[lane]
         with self.database.connection() as connection:
             self._enter(connection, me)
-            identities = store.topic_identities(connection, {topic for _, topic in self.subscriptions})
-            mine = {group: self._deal(connection, group, identities, me) for group, _ in self.subscriptions}
-            leaving = {lane for lane in self._owned if lane not in mine.get(lane.group, ())}
-            taken = {
-                lane: position
-                for group, lanes in mine.items()
-                for lane, position in self._take(connection, group, lanes, me).items()
-            }
-        return Change(taken, frozenset(lost | leaving))
+            members = {group: store.members(connection, group) for group, _ in self.subscriptions}
+            identities = store.topic_identities(connection, set().union(*map(_read, members.values())))
+            self._absent |= {topic for _, topic in self.subscriptions} - identities.keys()
+            mine = {lane for group in members for lane in self._dealt(group, members[group], identities, me)}
+            ours = self._held(connection, mine, me)
+            taken = self._take(connection, mine - ours.keys(), identities, me)
+        # Last, for what is above may raise: then the next look finds the same again.
+        gone = frozenset(self._owned.keys() - (mine & ours.keys()))
+        self._owned = ours | {lane: position.generation for lane, position in taken.items()}
+        return Change(taken, gone)
 
     def _enter(self, connection: Connection, me: UUID) -> None:
         if self._entered != me:
-            store.enter_groups(connection, sorted({group for group, _ in self.subscriptions}), me)
+            with connection.transaction():
+                store.enter_groups(connection, sorted({group for group, _ in self._all}), me)
+                store.tell_topics(connection, self._all, me)
             self._entered = me
 
-    def _deal(self, connection: Connection, group: str, identities: dict[str, tuple[str, int]], me: UUID) -> set[Lane]:
-        topics = [
-            (topic, identities[topic][1]) for g, topic in self.subscriptions if g == group and topic in identities
-        ]
-        share = dealt(store.members(connection, group), topics, me)
+    def _held(self, connection: Connection, mine: set[Lane], me: UUID) -> dict[Lane, int]:
+        """Those of our lanes that nobody took or reset; gives up what is ours without our doing anything with it."""
+        known = store.owned_partitions(connection, me)
+        for lane in known.keys() - self._owned.keys() - mine:  # that it was given up did not reach the server
+            store.give_up_partitions(connection, lane, [lane.partition], me)
+        return {lane: generation for lane, generation in self._owned.items() if known.get(lane) == generation}
+
+    def _dealt(self, group: str, members: Members, identities: Identities, me: UUID) -> set[Lane]:
+        topics = {topic: identities[topic][1] for topic in _read(members) if topic in identities}
+        share = dealt(members, topics, me)
         return {
             Lane(group, identities[topic][0], topic, partition)
             for topic, partitions in share.items()
             for partition in partitions
+            if (group, topic) in self.subscriptions
         }
 
-    def _take(self, connection: Connection, group: str, mine: set[Lane], me: UUID) -> dict[Lane, Position]:
+    def _take(
+        self, connection: Connection, wanted: set[Lane], identities: Identities, me: UUID
+    ) -> dict[Lane, Position]:
         taken: dict[Lane, Position] = {}
-        wanted = [lane for lane in mine if lane not in self._owned]
-        for topic in sorted({lane.topic for lane in wanted}):
-            lanes = {lane.partition: lane for lane in wanted if lane.topic == topic}
+        for group, topic in sorted({(lane.group, lane.topic) for lane in wanted}):
+            lanes = {lane.partition: lane for lane in wanted if (lane.group, lane.topic) == (group, topic)}
             any_lane = next(iter(lanes.values()))
-            latest = self.subscriptions[group, topic].start == "latest"
-            store.begin_group(connection, any_lane, max(lanes) + 1, latest)
-            for partition, position in self._take_topic(connection, any_lane, sorted(lanes), me).items():
-                lane = lanes[partition]
-                taken[lane], self._owned[lane] = position, me
+            latest = self.subscriptions[group, topic].start == "latest" and topic not in self._absent
+            store.begin_group(connection, any_lane, identities[topic][1], latest)
+            found = self._take_topic(connection, any_lane, sorted(lanes), me)
+            taken |= {lanes[partition]: position for partition, position in found.items()}
         return taken
 
     def _take_topic(self, connection: Connection, lane: Lane, wanted: Sequence[int], me: UUID) -> dict[int, Position]:
@@ -111,9 +122,8 @@ class PostgresLog:
     def release(self, lanes: Sequence[Lane]) -> None:
         """Let others have these lanes."""
         for lane in lanes:
-            owner = self._owned.pop(lane, None)
-            if owner is not None:
-                self.database.run(store.give_up_partitions, lane, [lane.partition], owner)
+            if self._owned.pop(lane, None) is not None and self._entered is not None:
+                self.database.run(store.give_up_partitions, lane, [lane.partition], self._entered)
 
     def fetch(self, lane: Lane, now: Position, limit: int) -> list[StoredEvent]:
         """Up to `limit` events from a position on."""
@@ -143,3 +153,8 @@ class PostgresLog:
         self.release(list(self._owned))
         if self._entered is not None:
             self.database.run(store.leave_groups, self._entered)
+
+
+def _read(members: Members) -> set[str]:
+    """The topics of a group."""
+    return {topic for topics in members.values() for topic in topics or ()}

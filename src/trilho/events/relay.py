@@ -113,7 +113,11 @@ class Relay:
     def _lease(self, connection: Connection) -> None:
         now = time.monotonic()
         if now >= self._renew_at:
-            self._shards = store.lease_shards(connection, self.identity.incarnation, LEASE)
+            if self.outlet.is_open(connection):
+                self._shards = store.lease_shards(connection, self.identity.incarnation, LEASE)
+            elif self._shards:
+                store.give_up_shards(connection, self.identity.incarnation)
+                self._shards = []
             self._renew_at = now + LEASE / 3
 
     def look(self, connection: Connection) -> bool:

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from trilho.db.pool import Connection
 from trilho.db.sql import beside
+from trilho.events.assignment import Members
 from trilho.events.event import StoredEvent
 from trilho.events.noting import NOTHING, Handled
 from trilho.events.topic import PARTITIONS, RETENTION, Topic
@@ -81,6 +82,12 @@ def lock_shards(connection: Connection, owner: UUID, shards: Sequence[int]) -> l
     return [row[0] for row in rows]
 
 
+def on_kafka(connection: Connection) -> bool:
+    """Whether a process of this database has been on Kafka."""
+    row = connection.execute(SQL["on_kafka"]).fetchone()
+    return row is not None and bool(row[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Moved:
     """What one move took from one shard."""
@@ -122,6 +129,12 @@ def enter_groups(connection: Connection, groups: Collection[str], incarnation: U
     connection.execute(SQL["enter_group"], {"groups": list(groups), "incarnation": incarnation})
 
 
+def tell_topics(connection: Connection, subscriptions: Collection[tuple[str, str]], incarnation: UUID) -> None:
+    """Tell the other members of these groups which topics this one reads."""
+    values = {"groups": [group for group, _ in subscriptions], "topics": [topic for _, topic in subscriptions]}
+    connection.execute(SQL["tell_topics"], values | {"incarnation": incarnation})
+
+
 def forget_members(connection: Connection) -> None:
     """Delete members that are not alive."""
     connection.execute(SQL["forget_members"])
@@ -132,9 +145,9 @@ def leave_groups(connection: Connection, incarnation: UUID) -> None:
     connection.execute(SQL["leave_groups"], {"incarnation": incarnation})
 
 
-def members(connection: Connection, group: str) -> list[UUID]:
-    """The live members, in order."""
-    return [row[0] for row in connection.execute(SQL["members"], {"group": group})]
+def members(connection: Connection, group: str) -> Members:
+    """The live members."""
+    return dict(connection.execute(SQL["members"], {"group": group}).fetchall())
 
 
 def begin_group(connection: Connection, lane: Lane, partitions: int, latest: bool) -> None:
@@ -157,6 +170,12 @@ def take_partitions(connection: Connection, lane: Lane, partitions: Sequence[int
     """Become the owner of those partitions that nobody alive owns."""
     values = lane.values() | {"partitions": list(partitions), "owner": owner}
     return {row[0]: Position(row[1], row[2]) for row in connection.execute(SQL["take_partitions"], values)}
+
+
+def owned_partitions(connection: Connection, owner: UUID) -> dict[Lane, int]:
+    """The partitions of the PostgreSQL log that are this owner's, with their generations."""
+    rows = connection.execute(SQL["owned_partitions"], {"owner": owner})
+    return {Lane(*row[:4]): row[4] for row in rows}
 
 
 def give_up_partitions(connection: Connection, lane: Lane, partitions: Sequence[int], owner: UUID) -> None:
@@ -195,6 +214,12 @@ def undrained(connection: Connection, groups: Mapping[tuple[str, str], bool]) ->
     """Groups and topics with something left in the PostgreSQL log; the values say who starts at the latest."""
     rows = [{"group": group, "topic": topic, "latest": latest} for (group, topic), latest in groups.items()]
     return {(row[0], row[1]) for row in connection.execute(SQL["undrained"], {"rows": rows_json(rows)})}
+
+
+def skip_expired(connection: Connection, groups: Collection[tuple[str, str]]) -> dict[Lane, int]:
+    """Go on behind what expired unread in the PostgreSQL log, where nothing else is left; the values are its counts."""
+    rows = [{"group": group, "topic": topic} for group, topic in groups]
+    return {Lane(*row[:4]): row[4] for row in connection.execute(SQL["skip_expired"], {"rows": rows_json(rows)})}
 
 
 def position(connection: Connection, lane: Lane) -> Position | None:

@@ -1,5 +1,6 @@
 """The outlet into the PostgreSQL log: outbox and log change in one transaction."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,8 +9,16 @@ from trilho.db.pool import Connection, brief_transaction
 from trilho.events import store
 from trilho.events.outlet import LEASE, Look
 from trilho.faults import Faults
+from trilho.log import get_logger
+
+log = get_logger("trilho.relay")
 
 BATCH = 500
+TELL_AGAIN = 30.0
+REFUSAL = (
+    "other processes of this database are on Kafka: set TRILHO_KAFKA_BOOTSTRAP for this one too. The way back to the "
+    "PostgreSQL log: stop all of them once the outbox is empty, then DELETE FROM trilho.installation"
+)
 
 
 def arrival(topic: str) -> str:
@@ -22,6 +31,15 @@ class Transfer:
     """Moves up to BATCH events of each shard at a time."""
 
     faults: Faults
+    _tell_at: float = 0.0
+
+    def is_open(self, connection: Connection) -> bool:
+        """Not when other processes of this database are on Kafka."""
+        refuses, now = store.on_kafka(connection), time.monotonic()
+        if refuses and now >= self._tell_at:
+            self._tell_at = now + TELL_AGAIN
+            log.error("relay.refuses", error=REFUSAL)
+        return not refuses
 
     def look(self, connection: Connection, owner: UUID, floors: Mapping[int, int]) -> Look:
         """Move what is there."""

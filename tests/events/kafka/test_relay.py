@@ -2,10 +2,12 @@
 
 import logging
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -21,8 +23,12 @@ from trilho.errors import ConfigurationError
 from trilho.events.kafka import store
 from trilho.events.kafka.cluster import Cluster
 from trilho.events.kafka.marks import Marks
+from trilho.events.kafka.outlet import KafkaOutlet
+from trilho.events.kafka.sender import Sender
+from trilho.events.kafka.shard import Sent
 from trilho.events.partition import hash_of, shard_of
 from trilho.events.pipes import outlet_of
+from trilho.events.store import give_up_shards, lease_shards, lock_shards
 from trilho.settings import Settings, load
 
 TIMEOUT = 30.0
@@ -167,6 +173,42 @@ def test_shard_that_another_relay_had_in_between_begins_by_asking_kafka(stream: 
     assert marks.committed(shard) == 4, "numbers go on behind the last one that Kafka knows"
 
 
+def test_what_a_relay_found_before_another_one_had_its_shard_does_not_count(
+    stream: Stream, kafka: str, topic: str
+) -> None:
+    """The other one is gone, too, with a batch that is out and in the outbox: nobody sends it again."""
+    mine, others, floors = uuid4(), uuid4(), {shard_of(topic, hash_of(b"k")): -1}
+    before, late, between = (KafkaOutlet.of(stream.app.database, lambda: None) for _ in range(3))
+    (number,) = floors
+    with databases.connect(stream.url) as connection:
+
+        def send(outlet: KafkaOutlet, owner: UUID, until: Callable[[], object]) -> None:
+            eventually(lambda: [outlet.look(connection, owner, floors), until()][1], timeout=TIMEOUT, every=0.02)
+
+        def all_out() -> bool:
+            return stream.query("SELECT count(*) FROM trilho.outbox") == [(0,)]
+
+        stream.app.bus.publish(topic, {"n": 0}, key="k")
+        lease_shards(connection, mine, 60)
+        send(before, mine, all_out)
+        before.leave(connection, mine)
+        give_up_shards(connection, mine)
+        lease_shards(connection, mine, 0.1)
+        late.look(connection, mine, floors)
+        eventually(lambda: late._shards[number].answer, timeout=TIMEOUT)
+        eventually(lambda: number in lease_shards(connection, others, 60))
+        stream.app.bus.publish(topic, {"n": 1}, key="k")
+        send(between, others, lambda: between._shards[number].batch)
+        eventually(lambda: isinstance(between._shards[number].answer, Sent), timeout=TIMEOUT)
+        give_up_shards(connection, others)
+        lease_shards(connection, mine, 60)
+        send(late, mine, all_out)
+        stream.app.bus.publish(topic, {"n": 2}, key="k")
+        send(late, mine, all_out)
+    with Reader(kafka, (topic,)) as reader:
+        assert [value["n"] for value in reader.read(3).values()["k"]] == [0, 1, 2]
+
+
 def test_batch_whose_offset_kafka_has_lost_waits_until_a_person_says_what_is_out(
     stream: Stream,
     kafka: str,
@@ -215,10 +257,45 @@ def test_publishers_go_on_while_kafka_is_away_and_the_log_names_the_setting(
     assert "refused" in caplog.text
 
 
+def test_producer_that_never_returns_is_replaced_and_can_write_nothing_when_it_goes_on_after_all(
+    stream: Stream, kafka: str, topic: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trilho.events.kafka.shard.HANGS", 1.0)
+    send, goes_on, ended = Sender.send, threading.Event(), threading.Event()
+
+    def hang(sender: Sender, *what: Any) -> None:
+        monkeypatch.setattr(Sender, "send", send)
+        goes_on.wait(TIMEOUT)
+        try:
+            send(sender, *what)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Sender, "send", hang)
+    stream.relay()
+    stream.app.bus.publish_many(topic, [("k", {"n": n}) for n in range(10)])
+    gone(stream)
+    goes_on.set()
+    assert ended.wait(TIMEOUT)
+    stream.app.bus.publish(topic, {"n": 10}, key="k")
+    with Reader(kafka, (topic,)) as reader:
+        assert [value["n"] for value in reader.read(11).values()["k"]] == list(range(11))
+    assert "relay.hangs" in caplog.text
+
+
 def test_secrets_of_the_options_are_not_shown() -> None:
     options = {"sasl.password": "hunter2", "sasl.mechanism": "PLAIN"}
     settings = Settings(kafka_bootstrap="127.0.0.1:1", kafka_options=options)
     assert "hunter2" not in repr(settings) + repr(Cluster.of(settings))
+
+
+def test_shards_that_a_relay_of_the_postgresql_log_still_has_are_none_once_a_process_is_on_kafka(database: str) -> None:
+    owner = uuid4()
+    with databases.connect(database) as connection:
+        shards = lease_shards(connection, owner, 60)
+        assert lock_shards(connection, owner, shards) == shards
+        store.installation(connection)
+        assert lock_shards(connection, owner, shards) == []
 
 
 def test_copies_of_a_database_that_was_only_migrated_have_different_names_in_kafka(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trilho.errors import KafkaAway, KafkaRefused
-from trilho.events.kafka.shard import FEW, MANY, Broken, Fate, Opened, Refused, Sent, Shard, fate
+from trilho.events.kafka.shard import FEW, HANGS, MANY, Broken, Fate, Opened, Refused, Sent, Shard, fate
 from trilho.events.kafka.store import Recorded
 
 NUMBERS = st.integers(0, 100)
@@ -72,6 +72,13 @@ def test_shard_that_somebody_else_had_believes_nothing_any_more() -> None:
     assert not shard.may_choose(now=5.0)
 
 
+def test_what_an_opening_found_counts_only_under_the_lease_that_it_began_under() -> None:
+    shard = Shard(0, token=4)
+    shard.answered(Opened(8, "here"))
+    assert shard.believes(Recorded(4, 9, 3, "here"))
+    assert not shard.believes(Recorded(6, 10, 3, "here"))
+
+
 def test_nothing_is_chosen_before_kafka_was_told_the_last_number() -> None:
     shard = Shard(0)
     shard.answered(Opened(None, "here"))
@@ -89,3 +96,13 @@ def test_numbers_are_never_lower_than_those_of_kafka(number: int, committed: int
     shard.settled(Recorded(1, number, 0, None), committed)
     shard.chosen([])
     assert shard.last == max(number, committed) + 1
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e3))
+def test_only_a_thread_that_takes_too_long_is_given_up(begun: float, seconds: float) -> None:
+    shard = Shard(0)
+    assert not shard.hangs(begun + seconds)
+    shard.begun(begun)
+    assert shard.hangs(begun + seconds) == (begun + seconds - begun >= HANGS)
+    shard.answered(Sent())
+    assert not shard.hangs(begun + seconds)

@@ -25,16 +25,17 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewPartitions
 
+from trilho.db.pool import Database
 from trilho.errors import GroupActive, KafkaAway, KafkaRefused
 from trilho.events.event import StoredEvent
 from trilho.events.kafka.cluster import PATIENCE, Cluster, KafkaTopic
 from trilho.events.kafka.looking import Looking
-from trilho.events.kafka.member import PREFIX
+from trilho.events.kafka.member import prefix_of
 from trilho.events.kafka.message import stored
+from trilho.events.kafka.store import known_installation
 from trilho.events.log_admin import Extent, LogGroup, Place
 from trilho.events.topic import Topic
 from trilho.events.views import MemberView, TopicView
-from trilho.settings import Settings
 
 RETENTION = "retention.ms"
 UNSETTLED = 2.0
@@ -60,12 +61,13 @@ class KafkaAdmin:
     """Ends are last stable offsets: what an open transaction wrote is not there yet."""
 
     cluster: Cluster
+    database: Database
     kind: str = "kafka"
 
     @classmethod
-    def of(cls, settings: Settings) -> "KafkaAdmin":
+    def of(cls, database: Database) -> "KafkaAdmin":
         """Of the cluster that the settings name."""
-        return cls(Cluster.of(settings))
+        return cls(Cluster.of(database.settings), database)
 
     # ---- topics
 
@@ -203,7 +205,11 @@ class KafkaAdmin:
             committed |= admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(name)], request_timeout=PATIENCE
             )
-        return {name: known_of(known, _committed(self._known(committed[name]))) for name, known in described.items()}
+        name_here = self.database.run(known_installation)
+        ours = None if name_here is None else prefix_of(name_here)
+        return {
+            name: known_of(known, _committed(self._known(committed[name])), ours) for name, known in described.items()
+        }
 
     def _names(self) -> list[str]:
         listed = self.cluster.ask(self.cluster.admin.list_consumer_groups(request_timeout=PATIENCE))
@@ -239,9 +245,12 @@ class KafkaAdmin:
         return [f"{member.client_id} at {_host(member)}" for member in told.members] if told is not None else []
 
 
-def known_of(description: ConsumerGroupDescription, committed: Mapping[Place, int]) -> LogGroup:
-    """A group from Kafka's description of it; our own members are left out, PostgreSQL knows better who lives."""
-    foreign = [member for member in description.members if not member.client_id.startswith(PREFIX)]
+def known_of(description: ConsumerGroupDescription, committed: Mapping[Place, int], ours: str | None) -> LogGroup:
+    """A group from Kafka's description of it; our own members are left out, PostgreSQL knows better who lives.
+
+    `ours` is how their client ids begin; None if there cannot be any.
+    """
+    foreign = [member for member in description.members if ours is None or not member.client_id.startswith(ours)]
     return LogGroup(
         state=str(description.state.name),
         members=tuple(MemberView(name=m.client_id, hostname=_host(m), foreign=True) for m in foreign),

@@ -102,6 +102,9 @@ class Cluster:
             "client.id": "trilho",
             "log_level": 0,
             "reconnect.backoff.max.ms": 1000,
+            # Else librdkafka 2.16 forgets every broker once none answers: calls that wait for the coordinator then do
+            # not return, whatever their time limit, and a thread for each forgotten broker spins.
+            "metadata.recovery.strategy": "none",
             "socket.keepalive.enable": True,
         }
         fixed = {"bootstrap.servers": self.bootstrap, "error_cb": self._note}

@@ -33,6 +33,10 @@ class Complaints:
         """An event has become a dead letter."""
         log.error("relay.refused", topic=row[0], id=row[4], error=str(error))
 
+    def hangs(self, shard: int) -> None:
+        """A call of librdkafka does not return."""
+        log.warning("relay.hangs", shard=shard, error="a producer did not come to an end in time: a new one takes over")
+
     def doubt(self, shard: int, events: int, first: tuple[str, str]) -> None:
         """A person has to look whether a batch is out; `first` is topic and id of its first event."""
         log.error(

@@ -11,9 +11,10 @@ from trilho.errors import KafkaAway, KafkaRefused
 from trilho.events import store
 from trilho.events.event import StoredEvent
 from trilho.events.kafka.cluster import Cluster
-from trilho.events.kafka.member import PREFIX, Member, configuration
+from trilho.events.kafka.member import Member, configuration, prefix_of
 from trilho.events.kafka.message import Fetched
 from trilho.events.kafka.shares import Shares
+from trilho.events.kafka.store import installation
 from trilho.events.kafka.taking import Taking
 from trilho.events.log import Change
 from trilho.events.postgres import arrived
@@ -41,6 +42,7 @@ class KafkaLog:
     _members: dict[str, Member] = field(default_factory=dict)
     _shares: Shares = field(default_factory=Shares)
     _entered: UUID | None = None
+    _prefix: str = ""
     _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -49,19 +51,22 @@ class KafkaLog:
         self._watch = threading.Thread(target=self._look, name="trilho-kafka-watch", daemon=True)
 
     def _begin(self, me: UUID) -> None:
+        self._prefix = prefix_of(self.database.run(installation))
         for group in self._groups:
-            self._members[group] = self._member(group, me)
+            self._members[group] = self._member(group, f"{self._prefix}{me}")
         for member in self._members.values():
             member.start()
         self._watch.start()
 
-    def _member(self, group: str, me: UUID) -> Member:
+    def _member(self, group: str, name: str) -> Member:
+        own = {topic: one for (g, topic), one in self.subscriptions.items() if g == group}
         return Member(
             cluster=self.cluster,
             taking=Taking(self.database, self.cluster, self.me),
             shares=self._shares,
-            starts={topic: one.start for (g, topic), one in self.subscriptions.items() if g == group},
-            config=configuration(self.cluster, group, str(me), self.database.settings.kafka_group_protocol),
+            starts={topic: one.start for topic, one in own.items()},
+            unfenced={topic for topic, one in own.items() if not one.transactional},
+            config=configuration(self.cluster, group, name, self.database.settings.kafka_group_protocol),
             ring=lambda topic: self.bell.ring(None if topic is None else arrival(topic)),
         )
 
@@ -81,6 +86,8 @@ class KafkaLog:
 
     def release(self, lanes: Sequence[Lane]) -> None:
         """Let Kafka go on with what it wants."""
+        for lane in lanes:  # before: who waits for the release takes it again
+            self._members[lane.group].ended(lane)
         self._shares.release(lanes)
 
     def fetch(self, lane: Lane, now: Position, limit: int) -> list[StoredEvent]:
@@ -130,8 +137,9 @@ class KafkaLog:
     def _look(self) -> None:
         looks = 0
         known: dict[str, set[str]] = {}
-        while not self._closing.wait(LOOK):
+        while not self._closing.wait(LOOK if looks else 0.0):
             looks += 1
+            self._look_at_lease()
             try:
                 self._look_at_topics()
                 if looks % LOOK_FOR_STRANGERS == 0:
@@ -141,16 +149,24 @@ class KafkaLog:
             except Exception:  # this thread must not end: a topic made anew would not be noticed
                 log.exception("kafka.watch_failed")
 
+    def _look_at_lease(self) -> None:
+        """Who lost his lease and has got no new one is cut off from PostgreSQL: others may reach it."""
+        cut_off = self._entered not in {None, self.me()}
+        for member in self._members.values():
+            member.rest(cut_off)
+
     def _look_at_topics(self) -> None:
         topics = self.cluster.topics({topic for _, topic in self.subscriptions})
         for member in self._members.values():
+            for absent in member.starts.keys() - topics.keys():
+                member.starts[absent] = "earliest"  # all that comes is newer than we are
             if member.is_another(topics):
                 log.warning("topic.made_anew", group=member.group, topics=sorted(member.identities))
                 member.begin_again()
 
     def _look_for_strangers(self, known: dict[str, set[str]]) -> dict[str, set[str]]:
         """Somebody else's consumer in one of our groups takes events away from us."""
-        found = strangers(self.cluster, self._groups)
+        found = strangers(self.cluster, self._groups, self._prefix)
         for group, clients in found.items():
             if new := clients - known.get(group, set()):
                 log.warning(
@@ -163,10 +179,10 @@ class KafkaLog:
         return found
 
 
-def strangers(cluster: Cluster, groups: Sequence[str]) -> dict[str, set[str]]:
-    """Client ids, with their hosts, of members of our groups that are no consumers of ours."""
+def strangers(cluster: Cluster, groups: Sequence[str], ours: str) -> dict[str, set[str]]:
+    """Client ids, with their hosts, of members of our groups that are no consumers of this database."""
     found: dict[str, set[str]] = {}
     for group, future in cluster.admin.describe_consumer_groups(list(groups), request_timeout=LOOK).items():
         members = cluster.ask(future).members or ()
-        found[group] = {f"{one.client_id} at {one.host}" for one in members if not one.client_id.startswith(PREFIX)}
+        found[group] = {f"{one.client_id} at {one.host}" for one in members if not one.client_id.startswith(ours)}
     return found

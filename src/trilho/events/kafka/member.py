@@ -6,7 +6,7 @@ other tools. All calls of the client are made in the thread that polls.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -19,7 +19,7 @@ from trilho.errors import KafkaAway, KafkaRefused
 from trilho.events.kafka.buffer import Buffer
 from trilho.events.kafka.cluster import Cluster, KafkaTopic, made
 from trilho.events.kafka.shares import Shares
-from trilho.events.kafka.taking import Taking
+from trilho.events.kafka.taking import MARK, Taking
 from trilho.events.log import report_expired
 from trilho.events.store import Lane, Position
 from trilho.events.subscription import Start
@@ -27,8 +27,6 @@ from trilho.log import get_logger
 
 log = get_logger("trilho.consumer")
 
-PREFIX = "trilho-"
-"""How the client ids of our members begin; who joins with another one is a stranger."""
 POLL = 0.2
 SOON = 0.02
 CHUNK = 2_000
@@ -37,6 +35,8 @@ GATHER = 0.005
 COMMIT_EVERY = 1.0
 REVOKE_PATIENCE = 3.0
 """Seconds that what is in hand has to end when partitions go; the group waits for us, the fence does not."""
+LONG_PATIENCE = 15.0
+"""The same where no fence takes back what a handler did: its next owner does it again."""
 TELL_AGAIN = 30.0
 
 _OURS = {
@@ -59,10 +59,15 @@ _FIXED = {
 }
 
 
+def prefix_of(installation: str) -> str:
+    """How the client ids of the members of this database begin; who joins with another one is a stranger."""
+    return f"trilho-{installation}-"
+
+
 def configuration(cluster: Cluster, group: str, name: str, protocol: str) -> dict[str, Any]:
     """Configuration of a member; what the user says counts, except where correctness hangs on it."""
     own = {key: value for key, value in _OURS.items() if protocol == "classic" or key not in _NOT_FOR_KIP_848}
-    fixed = _FIXED | {"group.id": group, "group.protocol": protocol, "client.id": f"{PREFIX}{name}"}
+    fixed = _FIXED | {"group.id": group, "group.protocol": protocol, "client.id": name}
     return own | cluster.config(fixed)
 
 
@@ -72,6 +77,11 @@ def is_cooperative(config: Mapping[str, Any]) -> bool:
     return config["group.protocol"] == "consumer" or "cooperative" in strategies
 
 
+def places_of(partitions: Sequence[TopicPartition]) -> set[tuple[str, int]]:
+    """Topics and partitions."""
+    return {(one.topic, one.partition) for one in partitions}
+
+
 @dataclass
 class Member:
     """Reads the topics of one group; what it read waits in `buffers` until it is done."""
@@ -79,14 +89,18 @@ class Member:
     cluster: Cluster
     taking: Taking
     shares: Shares
-    starts: Mapping[str, Start]  # by topic
+    starts: dict[str, Start]  # by topic
+    unfenced: Collection[str]  # topics whose handlers are not in our transactions
     config: dict[str, Any]
     ring: Callable[[str | None], None]
     buffers: dict[Lane, Buffer] = field(default_factory=dict)
     identities: dict[str, KafkaTopic] = field(default_factory=dict)
     _lanes: dict[tuple[str, int], Lane] = field(default_factory=dict)
+    _assigned: set[tuple[str, int]] = field(default_factory=set)  # what Kafka says, taken or not
+    _ended: set[Lane] = field(default_factory=set)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _again: threading.Event = field(default_factory=threading.Event)
+    _resting: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _told: dict[Any, float] = field(default_factory=dict)
     _commit_at: float = 0.0
@@ -114,6 +128,19 @@ class Member:
         """Leave and join again: a topic is another one by now."""
         self._again.set()
 
+    def rest(self, resting: bool) -> None:
+        """Be no member for some time; others have our partitions then."""
+        if not resting:
+            self._resting.clear()
+        elif not self._resting.is_set():
+            log.warning("member.rests", group=self.group)
+            self._resting.set()
+            self._again.set()
+
+    def ended(self, lane: Lane) -> None:
+        """Our consumer is done with this lane; if Kafka still leaves it to us, it is taken again."""
+        self._ended.add(lane)
+
     def stop(self) -> None:
         """Leave soon."""
         self._stopping.set()
@@ -135,7 +162,9 @@ class Member:
             except Exception:
                 log.exception("member.failed", group=self.group)
             self._leave(client)
-            if self._stopping.wait(SOON):
+            while not self._stopping.wait(SOON) and self._resting.is_set():
+                pass
+            if self._stopping.is_set():
                 return
             self._again.clear()
             self.identities.clear()
@@ -164,6 +193,7 @@ class Member:
             client.close()
         except (KafkaException, RuntimeError) as error:
             log.warning("member.not_left", group=self.group, error=str(error))
+        self._assigned.clear()
         self._lose(list(self.buffers))
 
     def _sort(self, messages: Sequence[Message]) -> None:
@@ -202,6 +232,7 @@ class Member:
             waits = waits or buffer.paused or buffer.seek_to is not None
         if time.monotonic() >= self._commit_at:
             self._commit(client)
+            self._take_missing(client)
         return waits
 
     def _seek(self, client: Client, lane: Lane, buffer: Buffer, offset: int) -> None:
@@ -215,7 +246,7 @@ class Member:
         """What was fetched is in the buffers by now, so that nothing is skipped."""
         place = TopicPartition(lane.topic, lane.partition, offset)
         if is_cooperative(self.config):
-            client.incremental_unassign([place])
+            client.incremental_unassign([one for one in client.assignment() if one == place])
             client.incremental_assign([place])
             places = [place]
         else:
@@ -235,7 +266,7 @@ class Member:
             buffer = self.buffers[lane]
             if buffer.start > buffer.told:
                 buffer.told = buffer.start
-                told.append(TopicPartition(lane.topic, lane.partition, buffer.told))
+                told.append(TopicPartition(lane.topic, lane.partition, buffer.told, MARK))
         if told:
             try:
                 client.commit(offsets=told, asynchronous=True)
@@ -246,11 +277,10 @@ class Member:
 
     def _on_assign(self, client: Client, partitions: list[TopicPartition]) -> None:
         self._back()
+        self._assigned |= places_of(partitions)
         positions = self._take(client, partitions)
         places = [TopicPartition(lane.topic, lane.partition, position.offset) for lane, position in positions.items()]
-        for lane, position in positions.items():
-            self.buffers[lane] = Buffer(position.offset, position.generation)
-            self._lanes[lane.topic, lane.partition] = lane
+        self._begin(positions)
         if is_cooperative(self.config):
             client.incremental_assign(places)
         else:
@@ -259,9 +289,34 @@ class Member:
         self.shares.give(positions)
         self.ring(None)
 
+    def _begin(self, positions: Mapping[Lane, Position]) -> None:
+        for lane, position in positions.items():
+            self.buffers[lane] = Buffer(position.offset, position.generation)
+            self._lanes[lane.topic, lane.partition] = lane
+            self._ended.discard(lane)
+
+    def _take_missing(self, client: Client) -> None:
+        """Take what Kafka leaves to us and PostgreSQL does not: somebody came late and took it from us, its topic was
+        not to be seen, or something of it was still in hand here, whose commit a new generation would have undone."""
+        self._drop([lane for lane in list(self._ended) if lane in self.buffers])
+        missing = [TopicPartition(*place) for place in self._assigned - self._lanes.keys()]
+        if not missing:
+            return
+        try:
+            positions = self._taken(client, missing)
+        except (KafkaAway, KafkaRefused, *LOST) as error:
+            self._tell("partitions.not_taken", "take", group=self.group, error=str(error).strip())
+            return
+        self._begin(positions)
+        for lane, position in positions.items():
+            self.buffers[lane].begin_at(position.offset)
+            client.resume([TopicPartition(lane.topic, lane.partition)])
+        self.shares.give(positions)
+        self.ring(None)
+
     def _take(self, client: Client, partitions: list[TopicPartition]) -> dict[Lane, Position]:
         """Take what Kafka gave us, however long PostgreSQL or Kafka take to answer."""
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._again.is_set():
             try:
                 return self._taken(client, partitions)
             except (KafkaAway, KafkaRefused, *LOST) as error:
@@ -273,23 +328,35 @@ class Member:
         topics = self.cluster.topics({place.topic for place in partitions})
         taken: dict[Lane, Position] = {}
         for name, topic in topics.items():
-            ours = sorted(place.partition for place in partitions if place.topic == name)
-            lane = Lane(self.group, self.cluster.log_of(topic), name, ours[0])
-            taken |= self.taking.take(client, lane, topic, ours, self.starts[name])
-            self.identities[name] = topic
+            if self.identities.setdefault(name, topic).identity != topic.identity:
+                self.begin_again()
+                continue
+            identity = self.cluster.log_of(topic)
+            numbers = sorted(place.partition for place in partitions if place.topic == name)
+            lanes = [Lane(self.group, identity, name, number) for number in numbers]
+            if free := [lane for lane in lanes if not self.shares.holds(lane)]:
+                ours = [lane.partition for lane in free]
+                taken |= self.taking.take(client, free[0], topic, ours, self.starts[name])
         return taken
 
     def _on_revoke(self, client: Client, partitions: list[TopicPartition]) -> None:
         """What is in hand ends, or counts no more once the next owner has taken the partition."""
         lanes = self._lanes_of(partitions)
+        self._unassign(partitions)
         self.shares.ask_back(lanes)
         self.ring(None)
-        if not self.shares.wait_for(lanes, REVOKE_PATIENCE):
+        if not self.shares.wait_for(lanes, self._patience(lanes)):
             log.warning("handlers.overtaken", group=self.group, partitions=[[x.topic, x.partition] for x in lanes])
         self._commit(client, lanes)
         self._drop(lanes)
 
+    def _patience(self, lanes: Sequence[Lane]) -> float:
+        """Less than the time after which Kafka puts us out."""
+        longest = float(self.config.get("max.poll.interval.ms", 300_000)) / 2000
+        return min(longest, LONG_PATIENCE if any(x.topic in self.unfenced for x in lanes) else REVOKE_PATIENCE)
+
     def _on_lost(self, _client: Client, partitions: list[TopicPartition]) -> None:
+        self._unassign(partitions)
         lanes = self._lanes_of(partitions)
         log.warning("partitions.lost", group=self.group, partitions=[[x.topic, x.partition] for x in lanes])
         self._lose(lanes)
@@ -303,10 +370,15 @@ class Member:
     def _lanes_of(self, partitions: list[TopicPartition]) -> list[Lane]:
         return [self._lanes[p.topic, p.partition] for p in partitions if (p.topic, p.partition) in self._lanes]
 
+    def _unassign(self, partitions: list[TopicPartition]) -> None:
+        """All of them, where they do not come and go one by one."""
+        self._assigned -= places_of(partitions) if is_cooperative(self.config) else self._assigned.copy()
+
     def _drop(self, lanes: Sequence[Lane]) -> None:
         for lane in lanes:
             self.buffers.pop(lane, None)
             self._lanes.pop((lane.topic, lane.partition), None)
+            self._ended.discard(lane)
 
     def _on_message_error(self, message: Message, lane: Lane | None, buffer: Buffer | None) -> None:
         error = message.error()

@@ -51,13 +51,12 @@ def stored(message: Message, log: str) -> StoredEvent:
     """
     topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
     envelope, headers = _split(_texts(message))
-    traceparent = next((envelope[name] for name in _TRACEPARENT if name in envelope), None)
     value = message.value()
     attributes = Attributes(
         source=envelope.get("ce_source", ""),
         correlation_id=envelope.get("ce_correlationid"),
         causation_id=envelope.get("ce_causationid"),
-        traceparent=traceparent,
+        traceparent=envelope.get(_TRACEPARENT[0]),
         headers=headers,
     )
     return StoredEvent(
@@ -126,8 +125,9 @@ def _split(pairs: list[tuple[str, str]]) -> tuple[dict[str, str], dict[str, str]
     envelope: dict[str, str] = {}
     headers: dict[str, str] = {}
     for name, value in pairs:
-        if name in _ENVELOPE and name not in envelope:
-            envelope[name] = value
+        told = _TRACEPARENT[0] if name in _TRACEPARENT else name
+        if name in _ENVELOPE and told not in envelope:
+            envelope[told] = value
         else:
             headers[name] = value
     return envelope, headers
@@ -150,4 +150,11 @@ def _time(told: str | None, milliseconds: int) -> datetime:
         time = datetime.fromisoformat(told or "")
         return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
     except (ValueError, OverflowError):
-        return datetime.fromtimestamp(milliseconds / 1000, timezone.utc) if milliseconds > 0 else _EPOCH
+        return _timestamp(milliseconds)
+
+
+def _timestamp(milliseconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(max(0, milliseconds) / 1000, timezone.utc)
+    except (ValueError, OverflowError, OSError):  # not milliseconds at all
+        return _EPOCH

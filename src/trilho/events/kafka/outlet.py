@@ -67,14 +67,18 @@ class KafkaOutlet:
         made(Producer, cluster.config()).close()
         return cls(database, cluster, ring, Partitions(cluster))
 
+    def is_open(self, _connection: Connection) -> bool:
+        """Always: whether Kafka is there shows later, and holds nobody up."""
+        return True
+
     def look(self, connection: Connection, owner: UUID, floors: Mapping[int, int]) -> Look:
         """Settle what Kafka has answered, and let the next batches go."""
         now = time.monotonic()
         marks = self._marks = self._marks or Marks(self.cluster, store.installation(connection))
-        self._shards = {number: self._shards.get(number) or Shard(number) for number in floors}
+        self._shards = {number: self._shard(number, now) for number in floors}
         shards = self._shards.values()
         ours, moved = len(floors), list[Moved]()
-        if any(shard.answer is not None or shard.may_choose(now) for shard in shards):
+        if any(shard.answer is not None or shard.may_choose(now) or shard.must_open(now) for shard in shards):
             ours, moved = self._transact(connection, owner, floors, now)
         for shard in shards:
             if shard.must_open(now):
@@ -90,6 +94,13 @@ class KafkaOutlet:
             time.sleep(0.01)
         with brief_transaction(connection, LEASE):
             self._settle(connection, store.lock_lanes(connection, owner, self._shards), time.monotonic())
+
+    def _shard(self, number: int, now: float) -> Shard:
+        shard = self._shards.get(number)
+        if shard is not None and shard.hangs(now):
+            self.complaints.hangs(number)
+            shard = None
+        return shard or Shard(number)
 
     # ---- PostgreSQL: in the relay's thread
 
@@ -122,6 +133,7 @@ class KafkaOutlet:
                 continue
             if not shard.believes(record):
                 shard.forget(now)
+                shard.token = record.token
             elif shard.answer is not None:
                 kind = fate(shard.answer, record)
                 settled[kind][number] = self._learn(connection, shard, record, kind, now)
@@ -186,7 +198,7 @@ class KafkaOutlet:
             shard.answered(answer)
             self.ring()
 
-        shard.busy = True
+        shard.begun(time.monotonic())
         threading.Thread(target=run, name=f"trilho-relay-{shard.number}", daemon=True).start()
 
     def _open(self, shard: Shard, marks: Marks) -> Answer:

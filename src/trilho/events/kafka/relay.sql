@@ -10,6 +10,9 @@
 -- The name of this database in Kafka, made when it is first asked for.
 INSERT INTO trilho.installation DEFAULT VALUES ON CONFLICT (single) DO UPDATE SET single = true RETURNING identity;
 
+-- name: known_installation
+SELECT identity FROM trilho.installation;
+
 -- name: lock_lanes
 -- Those of the shards that are still ours, with what the last holder of the lock left in them.
 SELECT shard, token, last_number, cardinality(batch), cluster FROM trilho.shards

@@ -16,7 +16,8 @@ TRANSACTION = 15_000
 """Milliseconds after which Kafka ends a transaction of a relay that is gone: so long it can hold readers up."""
 MESSAGE = 6_000
 """Milliseconds after which an event counts as not delivered: so late it is noticed that a topic was deleted."""
-PATIENCE = 20.0
+PATIENCE = 10.0
+"""Seconds for each step of a transaction; with its events, which have the time above, one is over sooner than HANGS."""
 
 
 class Aborted(Exception):

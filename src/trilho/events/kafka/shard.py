@@ -12,6 +12,9 @@ AWAY = 0.5
 """Seconds before a shard whose producer broke is tried again."""
 SOON = 0.1
 """Seconds before a batch that was taken back is tried again."""
+HANGS = 30.0
+"""Seconds after which a thread is given up. All limits of its calls together are shorter, but librdkafka 2.16 forgets
+them where the coordinator goes away (confluentinc/librdkafka#5511)."""
 RENEW = 6 * 3600.0
 """Seconds after which the number of a shard without events is written again: Kafka forgets it after some days."""
 
@@ -95,8 +98,10 @@ class Shard:
     """Our side of a shard. `known` is what `shards` must say as long as nobody else had it; None: nothing is known."""
 
     number: int
+    token: int | None = None  # under which its producer is opened: what that finds counts as long as the lease does
     known: tuple[int, int, bool] | None = None
     busy: bool = False  # a thread works on it
+    busy_since: float = 0.0
     answer: Answer | None = None  # what that thread came to
     limit: int = FEW
     retry_at: float = 0.0
@@ -106,12 +111,16 @@ class Shard:
 
     def believes(self, recorded: Recorded) -> bool:
         """Whether nobody has touched the shard but us. A commit whose answer got lost counts as somebody else's."""
-        return self.known is None or self.known == recorded.known
+        return self.token == recorded.token if self.known is None else self.known == recorded.known
 
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
         return not self.busy and self.answer is None
+
+    def hangs(self, now: float) -> bool:
+        """Whether its thread will hardly come to an end; a new producer takes away from it whatever it may still do."""
+        return self.busy and now - self.busy_since >= HANGS
 
     def must_open(self, now: float) -> bool:
         """Whether a new producer has to ask Kafka where we are."""
@@ -170,6 +179,10 @@ class Shard:
         """A batch was recorded under the next number."""
         token, number, _ = self.known or (0, 0, False)
         self.known, self.batch = (token, number + 1, True), batch
+
+    def begun(self, now: float) -> None:
+        """A thread has begun."""
+        self.busy, self.busy_since = True, now
 
     def answered(self, answer: Answer) -> None:
         """The thread has ended; says what it came to."""

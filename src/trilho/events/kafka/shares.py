@@ -38,10 +38,14 @@ class Shares:
             while not self._closed and not self._held.isdisjoint(lanes):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    self._held.difference_update(lanes)
                     return False
                 self._changed.wait(left)
         return True
+
+    def holds(self, lane: Lane) -> bool:
+        """Whether something of this lane may be in hand."""
+        with self._changed:
+            return lane in self._held
 
     def changes(self) -> Change:
         """What came and went since the last call; what came is held from now on."""

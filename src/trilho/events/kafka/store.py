@@ -48,6 +48,12 @@ def installation(connection: Connection) -> str:
     return str(row[0].hex)
 
 
+def known_installation(connection: Connection) -> str | None:
+    """The same, if there is one yet: no process of this database is on Kafka without it."""
+    row = connection.execute(SQL["known_installation"]).fetchone()
+    return None if row is None else str(row[0].hex)
+
+
 def lock_lanes(connection: Connection, owner: UUID, shards: Collection[int]) -> dict[int, Recorded]:
     """Those of the shards that are still ours, locked until the end of the transaction."""
     rows = connection.execute(SQL["lock_lanes"], {"owner": owner, "shards": list(shards)})

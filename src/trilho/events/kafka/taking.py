@@ -19,6 +19,9 @@ from trilho.log import get_logger
 
 log = get_logger("trilho.consumer")
 
+MARK = "trilho"
+"""The metadata of offsets that consumers of ours commit to Kafka."""
+
 
 @dataclass(frozen=True)
 class Taking:
@@ -58,7 +61,8 @@ class Taking:
         missing = [n for n in range(topic.partitions) if n not in known]
         ends = self._offsets(topic.name, missing, OffsetSpec.latest())
         begins = self._offsets(topic.name, missing, OffsetSpec.earliest())
-        # What Kafka knows counts for a group that comes from a plain consumer; of ours, PostgreSQL knows better.
+        # What Kafka knows counts for a group that comes from a plain consumer; of ours, PostgreSQL knows better,
+        # even if that is nothing: a backup from before the group began has none of its effects.
         told = {} if "kafka" in read else self._committed(client, topic, missing)
         # A group that read the topic's PostgreSQL log has seen nothing that is here.
         late = start == "latest" and not read
@@ -77,7 +81,9 @@ class Taking:
             found = client.committed([TopicPartition(topic.name, n) for n in partitions], timeout=PATIENCE)
         except KafkaException as error:
             raise self.cluster.error(error) from error
-        return {one.partition: one.offset for one in found if one.error is None and one.offset >= 0}
+        return {
+            one.partition: one.offset for one in found if one.error is None and one.offset >= 0 and one.metadata != MARK
+        }
 
 
 def first_offset(begin: int, end: int, *, committed: int | None, latest: bool) -> int:
