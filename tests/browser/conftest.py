@@ -25,8 +25,9 @@ from trilho.http import install
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for longer than its tests: Playwright leaves an event loop running in this thread."""
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
         missing("Chromium", "apt-get install chromium")

@@ -1,11 +1,21 @@
 """Projects and their stacks."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.project import Project, Up
 from tests.lab.servers import scratch
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """As it was: a command that is run in this process tells TRILHO_DATA to whatever it starts."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
