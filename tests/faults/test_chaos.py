@@ -1,4 +1,4 @@
-"""For a minute (`TRILHO_CHAOS_SECONDS`) something breaks every few seconds; then everything must add up."""
+"""For half a minute (`TRILHO_CHAOS_SECONDS`) something breaks every few seconds; then everything must add up."""
 
 import os
 import random
@@ -18,7 +18,7 @@ from tests.lab.ledger import EXACT, account
 from tests.lab.worker import Worker
 from trilho.embedded import Postgres, Valkey
 
-SECONDS = float(os.environ.get("TRILHO_CHAOS_SECONDS", "60"))
+SECONDS = float(os.environ.get("TRILHO_CHAOS_SECONDS", "30"))
 SEED = int(os.environ.get("TRILHO_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 JOBS = round(5000 * SECONDS / 60)
 WORKERS = ("w1", "w2", "w3")

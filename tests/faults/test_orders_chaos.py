@@ -26,7 +26,7 @@ from tests.loja.orders.street import ENDS, Street, random_order
 from tests.loja.shop import opened
 from trilho.embedded import Postgres, Valkey
 
-ORDERS = int(os.environ.get("TRILHO_CHAOS_ORDERS", "60"))
+ORDERS = int(os.environ.get("TRILHO_CHAOS_ORDERS", "30"))
 SEED = int(os.environ.get("TRILHO_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 LOGS = os.environ.get("TRILHO_CHAOS_LOGS", "postgres").split(",")
 MODES: tuple[str, ...] = get_args(Mode)

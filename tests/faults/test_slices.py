@@ -135,7 +135,7 @@ def test_without_a_witness_only_a_crash_alone_counts(lab: Lab) -> None:
     guilty, others = mixed(lab, "regicide", 2)
     first.wait()
     assert together(lab) > 1
-    second = lab.worker("second")
+    second = lab.worker("second", concurrency=1)  # what runs beside it when the worker dies is charged, too
     second.wait(timeout=RECOVERY + 10)
     eventually(lambda: outcomes(lab, others), lambda found: {count for _, count in found} == {0})
     lab.worker("third")
