@@ -24,9 +24,10 @@ class Part(StrEnum):
     EVENTS = "events"
     AGED = "aged"
     SAGAS = "sagas"
+    SCALE = "scale"
 
 
-RESULTS = {Part.JOBS: "results.md", Part.EVENTS: "events.md", Part.AGED: "aged.md", Part.SAGAS: "sagas.md"}
+RESULTS = {part: "results.md" if part is Part.JOBS else f"{part}.md" for part in Part}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ JobsOption = Annotated[int | None, typer.Option("--jobs", min=20, help="Jobs of 
 EventsOption = Annotated[int | None, typer.Option("--events", min=1000, help="Events of each figure. [40000]")]
 QuickOption = Annotated[bool, typer.Option("--quick", help="A minute or two, to see that it works.")]
 RowsOption = Annotated[int, typer.Option("--rows", min=0, help="Also /queue/stats with so many rows, such as 1000000.")]
-FinishedOption = Annotated[int, typer.Option("--finished", min=0, help="Also the drain beside so many finished jobs.")]
+FinishedOption = Annotated[int, typer.Option("--finished", min=0, help="Finished jobs of an aged database.")]
 SaveOption = Annotated[bool, typer.Option("--save", help=f"Write {', '.join(RESULTS.values())} in bench/, too.")]
 
 
@@ -59,17 +60,19 @@ def main(
     event_count: EventsOption = None,
     quick: QuickOption = False,
     rows: RowsOption = 0,
-    finished: FinishedOption = 0,
+    finished: FinishedOption = 1_000_000,
     save: SaveOption = False,
 ) -> None:
     """Measure Trilho beside Celery, its events beside FastStream, its sagas beside DBOS; print the tables."""
     usual = QUICK if quick else USUAL
     size = Size(rounds or usual.rounds, job_count or usual.jobs, event_count or usual.events, usual.sagas)
+    load = Load(size.rounds, size.jobs)
     reports: dict[Part, Callable[[], list[str]]] = {
-        Part.JOBS: lambda: jobs.report(Load(size.rounds, size.jobs), rows, finished),
+        Part.JOBS: lambda: jobs.report(load, rows),
         Part.EVENTS: lambda: events.report(size.rounds, size.events),
-        Part.AGED: lambda: events.report_aged(size.events),
+        Part.AGED: lambda: [*jobs.report_aged(load, finished), "", *events.report_aged(size.events)],
         Part.SAGAS: lambda: sagas.report(size.rounds, size.sagas),
+        Part.SCALE: lambda: jobs.report_scale(load),
     }
     for part in only or Part:
         text = "\n".join(reports[part]()) + "\n"

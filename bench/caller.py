@@ -63,11 +63,12 @@ class Caller(ABC):
         """Seconds from each `.delay()` to its `.get()`, while nothing else goes on."""
         return [self._timed(self._one_result) for _ in range(count)]
 
-    def consume(self, on: bool) -> None:
-        """Let the worker take jobs, or hold it."""
+    def consume(self, on: bool, workers: int = 1) -> None:
+        """Let the workers take jobs, or hold them."""
         verb = self.app.control.add_consumer if on else self.app.control.cancel_consumer
-        if not verb(QUEUE, reply=True, timeout=ANSWER_TIMEOUT, limit=1):
-            raise RuntimeError(f"no worker answered to {verb.__name__}")
+        answers = verb(QUEUE, reply=True, timeout=ANSWER_TIMEOUT, limit=workers)
+        if len(answers or ()) < workers:
+            raise RuntimeError(f"{len(answers or ())} of {workers} workers answered to {verb.__name__}")
 
     def task_events(self, on: bool) -> None:
         """What `celery worker -E` switches on."""

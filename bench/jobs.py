@@ -1,6 +1,6 @@
 """The rounds of the jobs, and their tables: Trilho beside stock Celery."""
 
-from bench import counting, depth, history, machine, table
+from bench import age, counting, depth, machine, scale, table, upkeep
 from bench.apps import STACKS
 from bench.figures import Rounds
 from bench.notes import note
@@ -11,7 +11,7 @@ HOW = """\
 Both stacks use the same PostgreSQL and Valkey and the same command line: one worker, prefork, two processes, log level
 WARNING, every setting at its default; results are kept. The job does nothing and has 109 bytes of arguments. A round
 visits both stacks, in changing order, each on empty queues and tables; cells are medians of {rounds} rounds of {jobs}
-jobs with least and greatest, the ratio is the median of the rounds' ratios.
+jobs (five times as many to drain) with least and greatest, the ratio is the median of the rounds' ratios.
 
 - Enqueue is measured without a worker, and to the end: until the last wake-up has left the process. Inside a
   transaction that saves a row, what the same transaction costs without a job is taken off. Celery has no such thing:
@@ -23,13 +23,39 @@ jobs with least and greatest, the ratio is the median of the rounds' ratios.
   after the server spoke is one. Writing commits are transaction ids given out. An idle worker's are taken off."""
 
 
-def report(load: Load, rows: int, finished: int) -> list[str]:
+HOW_AGED = """\
+Each condition has a database of its own, all drain {jobs:,} jobs in turns; medians of {rounds} rounds, the ratio is the
+median of the rounds' ratios to an empty table."""
+
+HOW_SCALE = """\
+Drains of {jobs:,} jobs that do nothing, medians of {rounds} rounds; everything shares the cores named above, so that
+more processes than cores can only show what they cost. Idle: {idle:g} s without a job, each stack's worker with two
+processes. Memory: resident, of one worker with two processes, shared pages counted in each."""
+
+
+def report(load: Load, rows: int) -> list[str]:
     """Every table, with what one has to know to read it."""
     with stand() as servers:
-        return _report(servers, load, rows, finished)
+        return _report(servers, load, rows)
 
 
-def _report(servers: Stand, load: Load, rows: int, finished: int) -> list[str]:
+def report_aged(load: Load, finished: int) -> list[str]:
+    """What history, a deep queue and idle sessions do to a drain."""
+    with stand() as servers:
+        head = ["# Jobs under age", "", *machine.describe(servers), ""]
+        lines = age.measure(servers, finished, load)
+    return [*head, *lines, "", HOW_AGED.format(jobs=load.backlog, rounds=load.rounds)]
+
+
+def report_scale(load: Load) -> list[str]:
+    """What more workers bring, and what one takes."""
+    with stand() as servers:
+        head = ["# More workers, and idle ones", "", *machine.describe(servers), ""]
+        lines = [*scale.measure(servers, load), "", *upkeep.measure(servers, 100 * load.jobs)]
+    return [*head, *lines, "", HOW_SCALE.format(jobs=load.backlog, rounds=load.rounds, idle=upkeep.IDLE)]
+
+
+def _report(servers: Stand, load: Load, rows: int) -> list[str]:
     head = ["# Trilho beside Celery", "", *machine.describe(servers), ""]
     rounds = measured(servers, load)
     note("counting round trips")
@@ -38,9 +64,6 @@ def _report(servers: Stand, load: Load, rows: int, finished: int) -> list[str]:
     if rows:
         note("asking for statistics")
         parts.append(depth.measure(servers, rows))
-    if finished:
-        note("draining beside history")
-        parts.append(history.measure(servers, finished, load))
     body = [line for part in parts for line in (*part, "")]
     return [*head, *body, HOW.format(rounds=load.rounds, jobs=f"{load.jobs:,}")]
 

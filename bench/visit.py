@@ -31,6 +31,11 @@ class Load:
         """Jobs whose results are waited for, one after the other."""
         return max(10, self.jobs // 10)
 
+    @property
+    def backlog(self) -> int:
+        """Jobs of a drain: enough that it lasts, at several thousand per second."""
+        return self.jobs * 5
+
 
 def visit(stand: Stand, place: Place, load: Load) -> dict[str, float]:
     """Measure a stack once; CPU times have keys like `delay/postgres`, in µs per job."""
@@ -69,28 +74,28 @@ def drain(stand: Stand, place: Place, caller: RemoteCaller, worker: Worker, load
     ends = ends_of(place)
     fill(caller, ends, WARM_UP)
     work_off(caller, ends, WARM_UP)
-    fill(caller, ends, load.jobs)
+    fill(caller, ends, load.backlog)
     before = cpu.worker_seconds(worker) | cpu.server_seconds(stand)
-    rate = work_off(caller, ends, load.jobs)
+    rate = work_off(caller, ends, load.backlog)
     after = cpu.worker_seconds(worker) | cpu.server_seconds(stand)
-    fill(caller, ends, load.jobs)
+    fill(caller, ends, load.backlog)
     caller("task_events", True)
-    rate_with_events = work_off(caller, ends, load.jobs)
+    rate_with_events = work_off(caller, ends, load.backlog)
     caller("task_events", False)
-    groups = {f"drain/{group}": value for group, value in cpu.per_job(before, after, load.jobs).items()}
+    groups = {f"drain/{group}": value for group, value in cpu.per_job(before, after, load.backlog).items()}
     return {"drain": rate, "drain_events": rate_with_events} | groups
 
 
-def fill(caller: RemoteCaller, ends: Ends, jobs: int) -> None:
-    """Hold the worker and enqueue a backlog."""
-    caller("consume", False)
+def fill(caller: RemoteCaller, ends: Ends, jobs: int, workers: int = 1) -> None:
+    """Hold the workers and enqueue a backlog."""
+    caller("consume", False, workers)
     time.sleep(LAST_POLL)
     ends.begin()
     caller("many", jobs)
 
 
-def work_off(caller: RemoteCaller, ends: Ends, jobs: int) -> float:
-    """Let the worker go; the jobs per second that it did."""
-    caller("consume", True)
+def work_off(caller: RemoteCaller, ends: Ends, jobs: int, workers: int = 1) -> float:
+    """Let the workers go; the jobs per second that they did."""
+    caller("consume", True, workers)
     ends.wait(jobs)
     return ends.rate(jobs)

@@ -16,10 +16,12 @@ STOP_TIMEOUT = 30.0
 
 
 class Worker:
-    """`celery worker -c 2 -l WARNING`; ready when the block begins, gone when it ends."""
+    """`celery worker -c 2 -l WARNING`, ready when the block begins, gone when it ends."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, name: str = "", processes: int = PROCESSES) -> None:
         self._place = place
+        self._name = f"{place.stack}{name}"
+        self._processes = processes
         self._folder = tempfile.TemporaryDirectory(prefix="trilho-bench-")
         self._log = Path(self._folder.name) / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,10 +35,10 @@ class Worker:
     def __enter__(self) -> Self:
         """Start it and wait until it consumes."""
         ready = Path(self._folder.name) / "ready"
-        command = [sys.executable, "-m", "celery", "-A", "bench.apps", "worker", "-n", f"{self._place.stack}@%h"]
+        command = [sys.executable, "-m", "celery", "-A", "bench.apps", "worker", "-n", f"{self._name}@%h"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, "-c", str(PROCESSES), "-l", "WARNING"],
+                [*command, "-c", str(self._processes), "-l", "WARNING"],
                 cwd=ROOT,
                 env=plain_environment() | self._place.environment() | {"BENCH_READY": str(ready)},
                 stdin=subprocess.DEVNULL,
