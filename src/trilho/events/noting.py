@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from trilho.db import arrays
 from trilho.events.envelope import Attributes
 from trilho.events.event import StoredEvent
 from trilho.timeline.note import Note, short
@@ -30,7 +31,8 @@ class Handled:
 
     def values(self) -> dict[str, Any]:
         """As parameters."""
-        return {name: list(getattr(self, name)) for name in self.__slots__}
+        named = {name: arrays.texts(getattr(self, name)) for name in ("operations", "ids", "keys")}
+        return named | {name: arrays.numbers(getattr(self, name)) for name in ("offsets", "begun", "took")}
 
 
 NOTHING = Handled()
