@@ -24,13 +24,6 @@ def either(request: pytest.FixtureRequest, database: str) -> Iterator[World]:
         yield made
 
 
-@pytest.fixture
-def ours(database: str) -> Iterator[World]:
-    """A world on the PostgreSQL log, for what does not look at a log at all."""
-    with world(database) as made:
-        yield made
-
-
 def test_topics_groups_and_lag_are_told(either: World) -> None:
     orders, group, streams = either.name("orders"), either.name("g"), either.streams
     assert streams.create(orders, 3, days=7) == 0

@@ -2,7 +2,7 @@
 
 import random
 
-from tests.events.conftest import Stream
+from tests.events.world import Stream
 from trilho import Tx
 from trilho.events.plan import ALONE_AT_FIRST, ALONE_AT_MOST, Company, Failure, after
 

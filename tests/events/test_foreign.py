@@ -1,23 +1,15 @@
 """A handler's trouble with somebody else's database is its own."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
-from tests.events.world import World, world
+from tests.events.world import World
 from trilho import Tx
 from trilho.db.transient import is_contention, is_transient
 from trilho.events.event import Event
 from trilho.events.retry import Retry
 
 FAILS = b"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$"
-
-
-@pytest.fixture
-def ours(database: str) -> Iterator[World]:
-    with world(database) as made:
-        yield made
 
 
 @pytest.mark.parametrize("error", [psycopg.OperationalError("refused"), psycopg.errors.DeadlockDetected()])

@@ -3,12 +3,11 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from tests.events.world import World, world
+from tests.events.world import World
 from tests.lab.poll import eventually
 from trilho import Tx
 from trilho.db.pool import Connection
@@ -18,12 +17,6 @@ from trilho.events.retry import Retry
 from trilho.events.store import Lane, Position
 
 TWICE = Retry(attempts=2, delay=0.01, longest=0.02)
-
-
-@pytest.fixture
-def ours(database: str) -> Iterator[World]:
-    with world(database) as made:
-        yield made
 
 
 def dead(ours: World) -> list[int]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.events.conftest import Stream
+from tests.events.world import Stream
 from tests.lab.poll import eventually
 from trilho import Event, Retry, Tx, trace
 from trilho.trace import Trace

@@ -3,12 +3,11 @@
 import json
 import secrets
 import threading
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from tests.events.world import World, world
+from tests.events.world import World
 from tests.lab import database as databases
 from tests.lab.poll import eventually
 from trilho import Tx
@@ -20,12 +19,6 @@ from trilho.events.retry import Retry
 from trilho.events.store import Lane, Position
 
 LOCKED_OUT = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
-
-
-@pytest.fixture
-def ours(database: str) -> Iterator[World]:
-    with world(database) as made:
-        yield made
 
 
 def test_event_that_is_replayed_while_its_key_is_let_go_is_handled(ours: World) -> None:

@@ -1,16 +1,17 @@
 """Members of a group on the PostgreSQL log share all partitions, whatever gets lost between them and the server."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from tests.events.world import World, world
+from tests.events.world import World
 from tests.lab.poll import eventually
 from trilho.db.pool import Connection
+from trilho.db.wakeups import Bell
 from trilho.events import store
 from trilho.events.groups import Groups
 from trilho.events.postgres import PostgresLog
@@ -20,12 +21,6 @@ from trilho.processes.store import ProcessInfo
 
 OWNED = "SELECT count(*), count(DISTINCT owner) FROM trilho.offsets WHERE owner IS NOT NULL"
 FIRST, SECOND = UUID(int=1), UUID(int=2)
-
-
-@pytest.fixture
-def ours(database: str) -> Iterator[World]:
-    with world(database) as made:
-        yield made
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def member(ours: World, connection: Connection, me: UUID) -> PostgresLog:
         kind="consumer", name="m", hostname="h", pid=1, version="1", lease=60.0, pool="threads", concurrency=1
     )
     processes.register(connection, me, info)
-    return PostgresLog(ours.app.database, ours.app.bus.subscriptions.of(), lambda: me)
+    return PostgresLog(ours.app.database, ours.app.bus.subscriptions.of(), lambda: me, Bell())
 
 
 def test_partition_whose_giving_up_got_lost_is_given_up_again(ours: World, cut: Any) -> None:
@@ -64,7 +59,7 @@ def test_partition_whose_giving_up_got_lost_is_given_up_again(ours: World, cut: 
     ours.subscribe(topic, ours.name("g"))
     ours.consumer()
     eventually(lambda: ours.query(OWNED), lambda rows: rows == [(2, 1)])
-    lost = cut("give_up_partitions")
+    lost = cut("give_up_partition")
     ours.consumer()
     eventually(lambda: ours.query(OWNED), lambda rows: rows == [(2, 2)])
     assert lost.is_set()

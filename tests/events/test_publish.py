@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from tests.events.conftest import Stream
+from tests.events.world import Stream
 from trilho.errors import EventSchemaError, PayloadTooLarge
 from trilho.events.envelope import Attributes
 from trilho.events.partition import hash_of, murmur2, shard_of

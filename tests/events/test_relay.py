@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from tests.events.conftest import Identity, Stream
+from tests.events.world import Identity, Stream
 from tests.lab import database as databases
 from tests.lab.poll import eventually
 from trilho.db.pool import Connection

@@ -9,6 +9,7 @@ import typer
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
 from trilho.cli.output import fail, print_items, print_json, print_table
+from trilho.cli.values import parsed
 
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]
 
@@ -112,10 +113,7 @@ def produce(
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Publish one event."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        fail(f"the data is not JSON: {error}")
+    value = parsed("the data", text)
     try:
         typer.echo(load_app(app, data).bus.publish(topic, value, key=key, type=kind).id)
     except ValueError as error:

@@ -5,8 +5,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from psycopg.rows import class_row, dict_row
-
 from trilho.db.pool import Connection, brief_transaction
 from trilho.db.sql import beside
 from trilho.errors import KafkaAway, KafkaRefused, UnknownTopic
@@ -20,6 +18,7 @@ from trilho.events.partition import hash_of, shard_of
 from trilho.events.pipes import admins_of
 from trilho.events.reading import Reading, event_of
 from trilho.events.reset import ResetTarget
+from trilho.events.rows import rows_as
 from trilho.events.store import Lane
 from trilho.events.topic import Topic
 from trilho.events.views import (
@@ -86,7 +85,8 @@ class Streams:
 
     def tail(self, topic: str, limit: int = 10, partition: int | None = None) -> list[Event[Any]]:
         """The newest events of a topic, newest first; raises UnknownTopic."""
-        self._topic(topic)
+        if not self._log.identities([topic]):
+            raise UnknownTopic(topic)
         return [shown(row) for row in self._log.tail(topic, limit, partition)]
 
     def event(self, topic: str, partition: int, offset: int) -> Event[Any] | None:
@@ -185,18 +185,11 @@ class Streams:
             return _skip(connection, Lane(group, "", topic, -1), lane)
 
     def _dead(self, **values: Any) -> list[DeadLetter]:
-        def look(connection: Connection) -> list[DeadLetter]:
-            with connection.cursor(row_factory=dict_row) as cursor:
-                return [DeadLetter.of(row) for row in cursor.execute(SQL["dead_letters"], values)]
-
-        return self._app.database.run(look)
+        rows: list[dict[str, Any]] = self._views(dict, "dead_letters", **values)
+        return [DeadLetter.of(row) for row in rows]
 
     def _views(self, kind: Callable[..., R], query: str, **values: Any) -> list[R]:
-        def look(connection: Connection) -> list[R]:
-            with connection.cursor(row_factory=class_row(kind)) as cursor:  # type: ignore[arg-type]
-                return cursor.execute(SQL[query], values).fetchall()
-
-        return self._app.database.run(look)
+        return rows_as(self._app.database, kind, SQL[query], **values)
 
 
 def shown(stored: StoredEvent) -> Event[Any]:

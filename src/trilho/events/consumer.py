@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from trilho.db.pool import LOST, Database
+from trilho.db.wakeups import Bell
+from trilho.events.arrivals import arrived
 from trilho.events.handling import Handling
 from trilho.events.lane import LaneWorker
 from trilho.events.log import Log
@@ -49,6 +51,7 @@ class Consumer:
     workers: dict[Lane, LaneWorker] = field(default_factory=dict)
     pulse: Pulse = field(default_factory=Pulse)
     _company: defaultdict[str, Company] = field(default_factory=lambda: defaultdict(Company))
+    _looked_at: float = 0.0  # at every lane
     _ending: bool = False
 
     def __post_init__(self) -> None:
@@ -56,7 +59,8 @@ class Consumer:
         self.database.make_room(self.options.concurrency + 2)
         lease = min(LEASE, self.database.settings.lease)
         self.lease = Lease(self.database, self._info(lease), lambda: self.pulse, SharedState(1), self._on_lease_lost)
-        self.log: Log = log_of(self.database, self.subscriptions, lambda: self.lease.incarnation)
+        self.bell = Bell()
+        self.log: Log = log_of(self.database, self.subscriptions, lambda: self.lease.incarnation, self.bell)
 
     def _info(self, lease: float) -> ProcessInfo:
         return ProcessInfo(
@@ -72,18 +76,18 @@ class Consumer:
 
     def _on_lease_lost(self) -> None:
         """The partitions are somebody else's by now, or ours under a new name: every commit of ours will say so."""
-        self.log.wake()
+        self.bell.ring(None)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then end what is in hand, within the grace."""
         self.lease.start()
         self.threads.start()
-        looking: set[str] | None = None
+        told: set[str] = set()
         try:
             while not stop.is_set():
                 self._refresh()
-                self._submit(looking)
-                looking = self.log.wait(self._pause()) or None
+                self._submit(told)
+                told = arrived(self.bell, max(SHORTEST, self._look_at() - time.monotonic()))
         finally:
             self._end()
 
@@ -96,6 +100,7 @@ class Consumer:
                 self.workers[lane].leaving = True
             for lane, position in change.taken.items():
                 self.workers[lane] = self._worker(lane, position)
+                self._looked_at = 0.0
             self._let_go()
         except LOST as error:
             log.warning("postgresql.away", error=str(error).strip())
@@ -108,44 +113,41 @@ class Consumer:
 
     def _let_go(self) -> None:
         for lane in [lane for lane, worker in self.workers.items() if worker.leaving or worker.lost]:
-            if not self.workers[lane].running:
+            if not self.workers[lane].steps.running:
                 del self.workers[lane]
                 self.log.release([lane])
 
     # ---- working
 
-    def _submit(self, looking: set[str] | None) -> None:
-        """Begin a step of each lane that may have something."""
+    def _submit(self, told: set[str]) -> None:
+        """Begin a step of each lane of these topics, or of every lane when it is time to look, or nobody can tell."""
         now = time.monotonic()
+        every = not told or now >= self._look_at()
+        if every:
+            self._looked_at = now
         for worker in self.workers.values():
-            if looking is not None and worker.lane.topic not in looking:
-                continue
-            worker.rung = True  # before it is asked whether it runs: a step that ends now must see it
-            idle = not worker.running and not worker.leaving and not worker.lost
-            if idle and worker.not_before <= now:
-                worker.running = True
+            if (every or worker.lane.topic in told) and worker.able and worker.steps.call():
                 self._submit_step(worker)
-        self.pulse.running = sum(worker.running for worker in self.workers.values())
+        self.pulse.running = sum(worker.steps.running for worker in self.workers.values())
 
-    def _pause(self) -> float:
-        """Until the next look: as long as a tick, and no longer than the first lane that waits."""
-        now, tick = time.monotonic(), self.database.settings.tick
-        waits = [worker.not_before - now for worker in self.workers.values() if worker.not_before > now]
-        return max(SHORTEST, min([tick, *waits]))
+    def _look_at(self) -> float:
+        """When to look at every lane: a tick after the last time, and no later than the first lane that waits."""
+        waits = [worker.not_before for worker in self.workers.values() if worker.not_before > self._looked_at]
+        return min([self._looked_at + self.database.settings.tick, *waits])
 
     def _submit_step(self, worker: LaneWorker) -> None:
         self.threads.submit(lambda: self._step(worker))
 
     def _step(self, worker: LaneWorker) -> None:
-        worker.rung = False
-        more = not self._ending and not worker.leaving and worker.step()
+        worker.steps.begin()
+        if not self._ending and not worker.leaving and worker.step():
+            worker.steps.call()
         self.pulse.last_progress = time.time()
-        if more and not worker.lost:
+        able = worker.able and not self._ending
+        if worker.steps.end(able):
             self._submit_step(worker)
-            return
-        worker.running = False
-        if worker.leaving or worker.rung:
-            self.log.wake()
+        elif not (able and worker.able):  # asked once more: it may have been told to leave since
+            self.bell.ring(None)  # to be let go, or to be looked at when it has waited
 
     # ---- ending
 
@@ -159,6 +161,6 @@ class Consumer:
         except LOST as error:
             log.warning("postgresql.away", error=str(error).strip())
         if not ended:
-            left = [worker.lane for worker in self.workers.values() if worker.running]
+            left = [worker.lane for worker in self.workers.values() if worker.steps.running]
             # Their threads end with the process, their transactions are rolled back; the next owner handles the events.
             log.warning("handlers.left", lanes=[f"{lane.group} {lane.topic} {lane.partition}" for lane in left])

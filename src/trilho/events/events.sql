@@ -160,9 +160,9 @@ RETURNING partition, next_offset, generation;
 SELECT "group", log, topic, partition, generation FROM trilho.offsets
 WHERE owner = %(owner)s AND log LIKE 'postgres:%%';
 
--- name: give_up_partitions
+-- name: give_up_partition
 UPDATE trilho.offsets SET owner = NULL
-WHERE owner = %(owner)s AND "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = ANY(%(partitions)s);
+WHERE owner = %(owner)s AND "group" = %(group)s AND log = %(log)s AND topic = %(topic)s AND partition = %(partition)s;
 
 -- name: generations
 SELECT partition, generation FROM trilho.offsets

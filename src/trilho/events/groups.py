@@ -1,11 +1,8 @@
 """Consumer groups as administration sees them: PostgreSQL's offsets are the truth, the log knows who else reads."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from psycopg.rows import class_row
 
 from trilho.db.pool import Connection, Database, brief_transaction
 from trilho.db.sql import beside
@@ -13,12 +10,12 @@ from trilho.errors import GroupActive, UnknownGroup
 from trilho.events.log_admin import LogAdmin, LogGroup
 from trilho.events.progress import Counts, Progress, completed, group_of, lag_of
 from trilho.events.reset import ResetTarget, placed
+from trilho.events.rows import rows_as
 from trilho.events.store import rows_json
 from trilho.events.views import GroupView, LagView, MemberView, ResetView
 
 SQL = beside(__file__, "groups.sql")
 LOCKS_FOR = 10.0
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Groups:
     def all(self) -> list[GroupView]:
         """All groups that have read something, those of other programs too."""
         known = self.log.groups(None)
-        rows = self._rows(Progress, "progress", group=None)
+        rows = self._progress(group=None)
         lags = self._lags(rows, known)
         counts = self._counts(sorted(lags))
         ours = {row.group for row in rows}
@@ -44,7 +41,7 @@ class Groups:
 
     def lag(self, group: str) -> list[LagView]:
         """Each partition of a group; raises UnknownGroup."""
-        found = self._lags(self._rows(Progress, "progress", group=group), self.log.groups([group])).get(group)
+        found = self._lags(self._progress(group=group), self.log.groups([group])).get(group)
         if not found:
             raise UnknownGroup(group)
         return found
@@ -52,7 +49,10 @@ class Groups:
     def members(self, group: str) -> list[MemberView]:
         """Who reads for a group now: our processes, then members that only the log knows."""
         known = self.log.groups([group]).get(group, LogGroup())
-        return [*self._rows(MemberView, "live_members", group=group), *known.members]
+        return [*rows_as(self.database, MemberView, SQL["live_members"], group=group), *known.members]
+
+    def _progress(self, group: str | None) -> list[Progress]:
+        return rows_as(self.database, Progress, SQL["progress"], group=group)
 
     def _lags(self, rows: Sequence[Progress], known: Mapping[str, LogGroup]) -> dict[str, list[LagView]]:
         found: dict[str, list[LagView]] = defaultdict(list)
@@ -120,13 +120,6 @@ class Groups:
         rows = [{"partition": move.partition, "to": move.to} for move in moves]
         connection.execute(SQL["reset"], {**where, "rows": rows_json(rows)})
         connection.execute(SQL["clear_parked"], {**where, "partitions": [move.partition for move in moves]})
-
-    def _rows(self, kind: Callable[..., R], query: str, **values: Any) -> list[R]:
-        def look(connection: Connection) -> list[R]:
-            with connection.cursor(row_factory=class_row(kind)) as cursor:  # type: ignore[arg-type]
-                return cursor.execute(SQL[query], values).fetchall()
-
-        return self.database.run(look)
 
 
 def _named(member: MemberView) -> str:

@@ -110,18 +110,19 @@ class Handling:
         with self.database.connection() as connection, connection.transaction():
             self._swap(connection, now, event.offset + 1, done)
 
-    def _append_to_parked(self, connection: Connection, events: Sequence[StoredEvent]) -> list[tuple[int, StoredEvent]]:
+    def _append_to_parked(self, connection: Connection, events: Sequence[StoredEvent]) -> Numbered:
         """Let the events of keys that wait queue behind what they wait for; returns the others, with their index."""
         if not store.some_parked(connection, self.lane):
             return list(enumerate(events))
-        waiting = store.lock_parked(connection, self.lane, sorted({lane_of(event) for event in events}))
-        behind = [event for event in events if lane_of(event) in waiting]
+        lanes = [lane_of(event) for event in events]
+        waiting = store.lock_parked(connection, self.lane, sorted(set(lanes)))
+        behind = [event for event, lane in zip(events, lanes, strict=True) if lane in waiting]
         if behind:
             store.park_events(connection, self.lane, [parked_row(event) for event in behind])
             self.note(connection, [noted(event, self.lane.group, QUEUED, attempt=0) for event in behind])
-        return [(index, event) for index, event in enumerate(events) if lane_of(event) not in waiting]
+        return [(index, event) for index, event in enumerate(events) if lanes[index] not in waiting]
 
-    def _call(self, events: Sequence[tuple[int, StoredEvent]], tx: Tx | None, attempt: int = 1) -> list[float]:
+    def _call(self, events: Numbered, tx: Tx | None, attempt: int = 1) -> list[float]:
         """One event after the other; gives when each began. What is raised is the fault of the one whose turn it is."""
         if not events:
             return []
@@ -143,7 +144,7 @@ class Handling:
             return NOTHING
         return handled([event for _, event in events], begun)
 
-    def _call_each(self, events: Numbered, tx: Tx | None, attempt: int, turn: "Turn") -> None:
+    def _call_each(self, events: Numbered, tx: Tx | None, attempt: int, turn: Turn) -> None:
         handler, reading, given = self.subscription.handler, self.subscription.reading, self._given(tx)
         for turn.index, turn.event in events:
             turn.begun.append(monotonic())
@@ -151,13 +152,13 @@ class Handling:
             if isinstance(result, Coroutine):
                 self.run_async(result)
 
-    async def _await_each(self, events: Numbered, tx: Tx | None, attempt: int, turn: "Turn") -> None:
+    async def _await_each(self, events: Numbered, tx: Tx | None, attempt: int, turn: Turn) -> None:
         handler, reading, given = self.subscription.handler, self.subscription.reading, self._given(tx)
         for turn.index, turn.event in events:
             turn.begun.append(monotonic())
             await handler(reading(turn.event, attempt), **given)
 
-    def _call_with_list(self, events: Numbered, tx: Tx | None, attempt: int, turn: "Turn") -> None:
+    def _call_with_list(self, events: Numbered, tx: Tx | None, attempt: int, turn: Turn) -> None:
         arguments = []
         for turn.index, turn.event in events:
             arguments.append(self.subscription.reading(turn.event, attempt))

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from trilho.db.pool import LOST
 from trilho.db.transient import is_transient
 from trilho.errors import ClaimLost
+from trilho.events import store
 from trilho.events.event import StoredEvent
 from trilho.events.handling import Handling
 from trilho.events.log import Log
 from trilho.events.parking import Parking
 from trilho.events.plan import Company, Failure, after
+from trilho.events.steps import Steps
 from trilho.events.store import Lane, Position
 from trilho.log import get_logger
 
@@ -33,15 +35,19 @@ class LaneWorker:
     troubles: int = 0
     parked_at: float = 0.0
     not_before: float = 0.0
-    running: bool = False
-    rung: bool = False  # somebody said that there may be something new since its last step began
-    leaving: bool = False  # to be let go as soon as it does not run
+    steps: Steps = field(default_factory=Steps)
+    leaving: bool = False  # to be let go as soon as no step runs
     lost: bool = False
     doubtful: bool = False  # whether it is still ours has to be looked up
 
     def __post_init__(self) -> None:
         self.limit = self.handling.subscription.most
         self.parking = Parking(self.handling)
+
+    @property
+    def able(self) -> bool:
+        """Whether a step makes sense now."""
+        return not (self.leaving or self.lost) and self.not_before <= time.monotonic()
 
     def step(self) -> bool:
         """Do one batch; whether there may be more at once."""
@@ -110,7 +116,7 @@ class LaneWorker:
         self.not_before = time.monotonic() + seconds
 
     def _look_again(self) -> None:
-        found = self.log.position(self.lane)
+        found = self.handling.database.run(store.position, self.lane)
         self.lost = found is None or found.generation != self.position.generation
         if found is not None and not self.lost:
             self.position = found

@@ -26,7 +26,7 @@ NOTHING = Change()
 
 
 class Log(Protocol):
-    """One event log for all groups of one consumer process."""
+    """One event log for all groups of one consumer process; rings its bell with the topics that have something new."""
 
     def refresh(self) -> Change:
         """What changed about our share of the partitions; called all the time."""
@@ -42,18 +42,6 @@ class Log(Protocol):
 
     def done(self, lane: Lane, now: Position) -> None:
         """What comes before this position is committed."""
-        ...
-
-    def position(self, lane: Lane) -> Position | None:
-        """Where PostgreSQL has the lane; it is ours only while the generation is."""
-        ...
-
-    def wait(self, seconds: float) -> set[str]:
-        """Wait until topics may have something new; returns them, or nothing when nobody can tell."""
-        ...
-
-    def wake(self) -> None:
-        """End a wait."""
         ...
 
     def close(self) -> None:

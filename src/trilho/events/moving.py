@@ -83,18 +83,6 @@ class MovingLog:
         """Its log may have to know."""
         self._of(lane).done(lane, now)
 
-    def position(self, lane: Lane) -> Position | None:
-        """Where PostgreSQL has the lane."""
-        return self._of(lane).position(lane)
-
-    def wait(self, seconds: float) -> set[str]:
-        """Both ring one bell."""
-        return self.new.wait(seconds)
-
-    def wake(self) -> None:
-        """End a wait."""
-        self.new.wake()
-
     def close(self) -> None:
         """Leave both."""
         self.new.close()

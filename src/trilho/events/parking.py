@@ -28,10 +28,6 @@ class Parking:
 
     handling: Handling
 
-    @property
-    def _where(self) -> dict[str, Any]:
-        return self.handling.lane.values()
-
     def park(self, event: StoredEvent, error: BaseException, now: Position) -> bool:
         """Move the offset past a failing event that waits from now on, or is given up; False if too many keys wait."""
         database, lane = self.handling.database, self.handling.lane
@@ -46,10 +42,8 @@ class Parking:
     def _settle_first_failure(self, connection: Connection, event: StoredEvent, error: BaseException) -> None:
         pause = self._pause(1, error)
         told = told_of(error)
-        if pause is None and self.handling.subscription.on_failure == "dead_letter":
-            log.error("event.given_up", **_named(self, event), error=told)
-            store.bury(connection, self.handling.lane, event, 1, told)
-            self._note(connection, event, DEAD_LETTER, 1, told)
+        if self._gives_up(pause):
+            self._bury(connection, event, 1, told)
             return
         log.warning("event.parked", **_named(self, event), error=told, retry_in=pause)
         store.park_key(connection, self.handling.lane, lane_of(event), told, pause)
@@ -123,15 +117,21 @@ class Parking:
         with database.connection() as connection, brief_transaction(connection, LOCKS_FOR):
             if not self._still(connection, due, generation):
                 return
-            if pause is None and self.handling.subscription.on_failure == "dead_letter":
-                log.error("event.given_up", **_named(self, due.event), attempts=attempts, error=told)
-                store.bury(connection, lane, due.event, attempts, told)
+            if self._gives_up(pause):
+                self._bury(connection, due.event, attempts, told)
                 store.settle_parked(connection, lane, due)
-                self._note(connection, due.event, DEAD_LETTER, attempts, told)
             else:
                 log.warning("event.failed", **_named(self, due.event), attempts=attempts, error=told, retry_in=pause)
                 store.postpone_parked(connection, lane, due.lane, told, pause)
                 self._note(connection, due.event, RETRY if pause is not None else PARKED, attempts, told)
+
+    def _gives_up(self, pause: float | None) -> bool:
+        return pause is None and self.handling.subscription.on_failure == "dead_letter"
+
+    def _bury(self, connection: Connection, event: StoredEvent, attempts: int, error: str) -> None:
+        log.error("event.given_up", **_named(self, event), attempts=attempts, error=error)
+        store.bury(connection, self.handling.lane, event, attempts, error)
+        self._note(connection, event, DEAD_LETTER, attempts, error)
 
     def _note(self, connection: Connection, event: StoredEvent, outcome: str, attempt: int, error: str) -> None:
         self.handling.note(connection, [noted(event, self.handling.lane.group, outcome, attempt=attempt, error=error)])

@@ -30,18 +30,17 @@ def outlet_of(database: Database, ring: Callable[[], None]) -> Outlet:
     return KafkaOutlet.of(database, ring)
 
 
-def log_of(database: Database, subscriptions: ByTopic, me: Callable[[], UUID]) -> Log:
-    """Where a consumer process reads; `me` gives its incarnation.
+def log_of(database: Database, subscriptions: ByTopic, me: Callable[[], UUID], bell: Bell) -> Log:
+    """Where a consumer process reads; `me` gives its incarnation, `bell` is what it waits for.
 
     Raises ConfigurationError when Kafka is wanted and the extra is not installed, or takes no such options.
     """
     if database.settings.kafka_bootstrap is None:
-        return PostgresLog(database, subscriptions, me)
+        return PostgresLog(database, subscriptions, me, bell)
     try:
         from trilho.events.kafka.log import KafkaLog  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise without_extra(error) from error
-    bell = Bell()
     new = KafkaLog(database, subscriptions, me, bell)
     return MovingLog(database, subscriptions, PostgresLog(database, subscriptions, me, bell), new)
 

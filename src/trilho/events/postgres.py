@@ -12,13 +12,13 @@ from psycopg.errors import LockNotAvailable
 from trilho.db.pool import Connection, Database
 from trilho.db.wakeups import Bell, Listener
 from trilho.events import store
+from trilho.events.arrivals import arrival
 from trilho.events.assignment import Members, dealt
 from trilho.events.event import StoredEvent
 from trilho.events.log import NOTHING, Change, report_expired
 from trilho.events.store import Lane, Position
 from trilho.events.subscription import ByTopic
 from trilho.events.takeover import take_over
-from trilho.events.transfer import arrival
 from trilho.log import get_logger
 
 log = get_logger("trilho.consumer")
@@ -28,13 +28,6 @@ Identities: TypeAlias = Mapping[str, tuple[str, int]]
 """Of topics: the log's identity, and the number of partitions."""
 
 
-def arrived(bell: Bell, seconds: float) -> set[str]:
-    """The topics that the bell rings for."""
-    bell.wait(seconds)
-    prefix = arrival("")
-    return {key.removeprefix(prefix) for key in bell.take()}
-
-
 @dataclass
 class PostgresLog:
     """Reads `trilho.log`; `me` gives the incarnation, which changes when a lease was lost."""
@@ -42,7 +35,7 @@ class PostgresLog:
     database: Database
     subscriptions: ByTopic
     me: Callable[[], UUID]
-    bell: Bell = field(default_factory=Bell)
+    bell: Bell
     _owned: dict[Lane, int] = field(default_factory=dict)  # with the generation
     _absent: set[str] = field(default_factory=set)  # topics that came later than we did: all in them is new
     _entered: UUID | None = None
@@ -62,7 +55,8 @@ class PostgresLog:
         self._refresh_at = now + REFRESH
         with self.database.connection() as connection:
             self._enter(connection, me)
-            members = {group: store.members(connection, group) for group, _ in self.subscriptions}
+            groups = {group for group, _ in self.subscriptions}
+            members = {group: store.members(connection, group) for group in groups}
             identities = store.topic_identities(connection, set().union(*map(_read, members.values())))
             self._absent |= {topic for _, topic in self.subscriptions} - identities.keys()
             mine = {lane for group in members for lane in self._dealt(group, members[group], identities, me)}
@@ -84,7 +78,7 @@ class PostgresLog:
         """Those of our lanes that nobody took or reset; gives up what is ours without our doing anything with it."""
         known = store.owned_partitions(connection, me)
         for lane in known.keys() - self._owned.keys() - mine:  # that it was given up did not reach the server
-            store.give_up_partitions(connection, lane, [lane.partition], me)
+            store.give_up_partition(connection, lane, me)
         return {lane: generation for lane, generation in self._owned.items() if known.get(lane) == generation}
 
     def _dealt(self, group: str, members: Members, identities: Identities, me: UUID) -> set[Lane]:
@@ -123,7 +117,7 @@ class PostgresLog:
         """Let others have these lanes."""
         for lane in lanes:
             if self._owned.pop(lane, None) is not None and self._entered is not None:
-                self.database.run(store.give_up_partitions, lane, [lane.partition], self._entered)
+                self.database.run(store.give_up_partition, lane, self._entered)
 
     def fetch(self, lane: Lane, now: Position, limit: int) -> list[StoredEvent]:
         """Up to `limit` events from a position on."""
@@ -134,18 +128,6 @@ class PostgresLog:
 
     def done(self, lane: Lane, now: Position) -> None:
         """Nobody else has to know."""
-
-    def position(self, lane: Lane) -> Position | None:
-        """Where PostgreSQL has the lane."""
-        return self.database.run(store.position, lane)
-
-    def wait(self, seconds: float) -> set[str]:
-        """Wait until topics may have something new."""
-        return arrived(self.bell, seconds)
-
-    def wake(self) -> None:
-        """End a wait."""
-        self.bell.ring(None)
 
     def close(self) -> None:
         """Leave all groups."""

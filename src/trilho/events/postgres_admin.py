@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from psycopg.rows import class_row
-
-from trilho.db.pool import Connection, Database
+from trilho.db.pool import Database
 from trilho.db.sql import beside
 from trilho.events import store
 from trilho.events.event import StoredEvent
 from trilho.events.log_admin import Extent, LogGroup, Place
+from trilho.events.rows import rows_as
 from trilho.events.topic import Topic
 from trilho.events.views import TopicView
 
@@ -75,8 +74,4 @@ class PostgresAdmin:
         return self.database.run(lambda connection: connection.execute(SQL[query], values).fetchall())
 
     def _views(self, kind: Callable[..., R], query: str, **values: Any) -> list[R]:
-        def look(connection: Connection) -> list[R]:
-            with connection.cursor(row_factory=class_row(kind)) as cursor:  # type: ignore[arg-type]
-                return cursor.execute(SQL[query], values).fetchall()
-
-        return self.database.run(look)
+        return rows_as(self.database, kind, SQL[query], **values)

@@ -55,7 +55,7 @@ def declare(connection: Connection, topics: Sequence[Topic]) -> None:
         {
             "name": topic.name,
             "partitions": topic.partitions,
-            "retention": topic.retention.total_seconds() if topic.retention is not None else None,
+            "retention": topic.retention_seconds,
         }
         for topic in topics
     ]
@@ -178,9 +178,9 @@ def owned_partitions(connection: Connection, owner: UUID) -> dict[Lane, int]:
     return {Lane(*row[:4]): row[4] for row in rows}
 
 
-def give_up_partitions(connection: Connection, lane: Lane, partitions: Sequence[int], owner: UUID) -> None:
-    """Own these partitions no longer."""
-    connection.execute(SQL["give_up_partitions"], lane.values() | {"partitions": list(partitions), "owner": owner})
+def give_up_partition(connection: Connection, lane: Lane, owner: UUID) -> None:
+    """Own the lane's partition no longer."""
+    connection.execute(SQL["give_up_partition"], lane.values() | {"owner": owner})
 
 
 def generations(connection: Connection, lane: Lane) -> dict[int, int]:

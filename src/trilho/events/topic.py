@@ -29,6 +29,11 @@ class Topic:
         if self.partitions < 1:
             raise ValueError(f"topic {self.name!r} needs at least one partition, not {self.partitions}")
 
+    @property
+    def retention_seconds(self) -> float | None:
+        """How long its events are kept; None is for ever."""
+        return None if self.retention is None else self.retention.total_seconds()
+
     def checked(self, data: Any) -> Any:
         """The data as the schema has it; raises EventSchemaError that names the field."""
         if self.schema is None:

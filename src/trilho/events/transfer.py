@@ -7,6 +7,7 @@ from uuid import UUID
 
 from trilho.db.pool import Connection, brief_transaction
 from trilho.events import store
+from trilho.events.arrivals import arrival
 from trilho.events.outlet import LEASE, Look
 from trilho.faults import Faults
 from trilho.log import get_logger
@@ -19,11 +20,6 @@ REFUSAL = (
     "other processes of this database are on Kafka: set TRILHO_KAFKA_BOOTSTRAP for this one too. The way back to the "
     "PostgreSQL log: stop all of them once the outbox is empty, then DELETE FROM trilho.installation"
 )
-
-
-def arrival(topic: str) -> str:
-    """What consumers of a topic in the PostgreSQL log listen for."""
-    return f"trilho:log:{topic}"
 
 
 @dataclass

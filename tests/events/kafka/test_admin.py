@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,12 +21,6 @@ from trilho.events.reset import ResetTarget
 from trilho.faults import Fault, FaultTripped
 
 SOME_TIME = 20.0
-
-
-@pytest.fixture
-def ours(database: str, kafka: str) -> Iterator[World]:
-    with world(database, kafka) as made:
-        yield made
 
 
 def stranger(ours: World, group: str, *topics: str) -> Consumer:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +18,8 @@ from tests.lab.poll import always, eventually
 from trilho import Event, Tx
 from trilho.embedded.ports import free_port
 from trilho.events.kafka.cluster import Cluster
+from trilho.events.kafka.configuration import prefix_of
 from trilho.events.kafka.log import KafkaLog, strangers
-from trilho.events.kafka.member import prefix_of
 from trilho.events.kafka.store import installation
 from trilho.events.postgres import PostgresLog
 from trilho.events.retry import Retry
@@ -40,12 +40,6 @@ print("committed", flush=True)
 consumer.close()
 """
 """Another program's consumer."""
-
-
-@pytest.fixture
-def ours(database: str, kafka: str) -> Iterator[World]:
-    with world(database, kafka) as made:
-        yield made
 
 
 def with_settings(ours: World, **settings: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.events.conftest import Stream
+from tests.events.world import Stream
 from tests.lab import database as databases
 from tests.lab.poll import eventually
 from tests.lab.topics import Reader

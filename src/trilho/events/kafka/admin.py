@@ -1,14 +1,13 @@
 """Administration of Kafka: topics and events, and consumer groups as Kafka knows them."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -28,16 +27,15 @@ from confluent_kafka.cimpl import NewPartitions
 from trilho.db.pool import Database
 from trilho.errors import GroupActive, KafkaAway, KafkaRefused
 from trilho.events.event import StoredEvent
-from trilho.events.kafka.cluster import PATIENCE, Cluster, KafkaTopic
+from trilho.events.kafka.cluster import PATIENCE, RETENTION, Cluster, KafkaTopic, kept_for
+from trilho.events.kafka.configuration import prefix_of
 from trilho.events.kafka.looking import Looking
-from trilho.events.kafka.member import prefix_of
 from trilho.events.kafka.message import stored
 from trilho.events.kafka.store import known_installation
 from trilho.events.log_admin import Extent, LogGroup, Place
 from trilho.events.topic import Topic
 from trilho.events.views import MemberView, TopicView
 
-RETENTION = "retention.ms"
 UNSETTLED = 2.0
 """Seconds in which a new partition, or one whose leader has gone, gets a leader that everybody knows."""
 PAUSE = 0.05
@@ -112,14 +110,24 @@ class KafkaAdmin:
         if topic.partitions > known.partitions:
             grown = NewPartitions(topic.name, topic.partitions)
             self._answered(self.cluster.admin.create_partitions([grown], request_timeout=PATIENCE))
-        seconds = topic.retention.total_seconds() if topic.retention is not None else None
-        if self._retention([topic.name])[topic.name] != seconds:
-            self._keep(topic.name, -1 if seconds is None else round(seconds * 1000))
+            self._wait_for(topic)
+        if self._retention([topic.name])[topic.name] != topic.retention_seconds:
+            self._keep(topic)
         return known.partitions
 
-    def _keep(self, topic: str, milliseconds: int) -> None:
-        entry = ConfigEntry(RETENTION, str(milliseconds), incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    def _wait_for(self, topic: Topic) -> None:
+        """Brokers learn of new partitions one after the other; who asks next is to be told of them."""
+        deadline = time.monotonic() + UNSETTLED
+        while time.monotonic() < deadline:
+            known = self.cluster.topics([topic.name]).get(topic.name)
+            if known is not None and known.partitions >= topic.partitions:
+                return
+            time.sleep(PAUSE)
+
+    def _keep(self, topic: Topic) -> None:
+        kept = kept_for(topic.retention_seconds)
+        entry = ConfigEntry(RETENTION, kept, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=[entry])
         self._answered(self.cluster.admin.incremental_alter_configs([resource], request_timeout=PATIENCE))
 
     def _answered(self, asked: Mapping[Any, Any]) -> None:
@@ -137,24 +145,14 @@ class KafkaAdmin:
         deadline = time.monotonic() + UNSETTLED
         while True:
             try:
-                first, after = self._offsets(places, OffsetSpec.earliest()), self._offsets(places, OffsetSpec.latest())
+                first = self.cluster.offsets(places, OffsetSpec.earliest())
+                after = self.cluster.offsets(places, OffsetSpec.latest())
                 begins, ends = first(), after()
                 return {place: Extent(begins[place], ends[place]) for place in places}
             except (KafkaAway, KafkaRefused):
                 if time.monotonic() > deadline:
                     raise
             time.sleep(PAUSE)
-
-    def _offsets(self, places: Collection[Place], spec: OffsetSpec) -> Callable[[], dict[Place, int]]:
-        """Ask, and return what gives the answer, so that several questions are on their way together."""
-        if not places:
-            return dict
-        asked = self.cluster.admin.list_offsets(
-            {TopicPartition(topic, number): spec for topic, number in places},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=PATIENCE,
-        )
-        return lambda: {(p.topic, p.partition): self.cluster.ask(future).offset for p, future in asked.items()}
 
     def ends(self, places: Collection[Place]) -> dict[Place, int]:
         """The offset behind the last event of each partition: what follows are marks of transactions."""
@@ -166,8 +164,9 @@ class KafkaAdmin:
     def offsets_at(self, topic: str, partitions: Collection[int], when: datetime) -> dict[int, int]:
         """The first offset whose message has this time or a later one, where there is one."""
         milliseconds = max(0, int(when.timestamp() * 1000))
-        answer = self._offsets([(topic, number) for number in partitions], OffsetSpec.for_timestamp(milliseconds))()
-        return {number: offset for (_, number), offset in answer.items() if offset >= 0}
+        places = [(topic, number) for number in partitions]
+        found = self.cluster.offsets(places, OffsetSpec.for_timestamp(milliseconds))()
+        return {number: offset for (_, number), offset in found.items() if offset >= 0}
 
     # ---- events
 

@@ -7,11 +7,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from trilho.errors import ConfigurationError, KafkaAway, KafkaRefused
+from trilho.events.log_admin import Place
 from trilho.events.topic import Topic
 from trilho.settings import Settings
 
@@ -23,6 +24,8 @@ ROOM = 48_000
 """Bytes of a record beside its data: key, headers, envelope, framing. A topic that is made takes the largest event."""
 DEFAULT_RECORD = 1_048_588
 """`max.message.bytes` of a topic whose maker says nothing."""
+
+RETENTION = "retention.ms"
 
 FOR_GOOD = frozenset(
     {
@@ -117,8 +120,8 @@ class Cluster:
     def admin(self) -> AdminClient:
         """The administrative client of this process.
 
-        Never `list_consumer_group_offsets`: with librdkafka 2.16 the process crashes when the group's coordinator is
-        not there at that moment. A consumer's `committed` answers the same question.
+        `list_consumer_group_offsets` only of groups whose coordinator has just answered: with librdkafka 2.16 the
+        process crashes when it is not there at that moment. A consumer's `committed` answers the same question.
         """
         with self._lock:
             if self._admin is None or self._pid != os.getpid():
@@ -183,11 +186,24 @@ class Cluster:
         return refused
 
     def _new(self, topic: Topic) -> NewTopic:
-        seconds = topic.retention.total_seconds() if topic.retention is not None else None
-        config = {"retention.ms": "-1" if seconds is None else str(round(seconds * 1000))}
+        config = {RETENTION: kept_for(topic.retention_seconds)}
         if self.largest + ROOM > DEFAULT_RECORD:
             config["max.message.bytes"] = str(self.largest + ROOM)
         return NewTopic(topic.name, num_partitions=topic.partitions, config=config)
+
+    def offsets(self, places: Collection[Place], spec: OffsetSpec) -> Callable[[], dict[Place, int]]:
+        """Ask for an offset of each partition, as readers of what is committed see it.
+
+        Returns what gives the answer, so that several questions are on their way together.
+        """
+        if not places:
+            return dict
+        asked = self.admin.list_offsets(
+            {TopicPartition(topic, number): spec for topic, number in places},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=PATIENCE,
+        )
+        return lambda: {(p.topic, p.partition): self.ask(future).offset for p, future in asked.items()}
 
     # ---- answers
 
@@ -208,12 +224,22 @@ class Cluster:
         if error.code() < 0 or error.code() in PASSING or error.retriable():
             self.admin.poll(0)  # lets the client say why
             return self.away(error.str())
-        return KafkaRefused(error.code(), f"Kafka refuses: {error.str()} ({error.name()})")
+        return refused(error)
 
     def away(self, reason: str) -> KafkaAway:
         """The error for a cluster that cannot be used now, with what librdkafka knows about it."""
         because = f"{reason}; {self.trouble}" if self.trouble else reason
         return KafkaAway(f"Kafka at {self.bootstrap} (TRILHO_KAFKA_BOOTSTRAP) cannot be used now: {because}")
+
+
+def refused(error: KafkaError) -> KafkaRefused:
+    """The error for a cluster that was reached and refuses."""
+    return KafkaRefused(error.code(), f"Kafka refuses: {error.str()} ({error.name()})")
+
+
+def kept_for(seconds: float | None) -> str:
+    """A retention as `retention.ms` has it; None is for ever."""
+    return "-1" if seconds is None else str(round(seconds * 1000))
 
 
 Client = TypeVar("Client")

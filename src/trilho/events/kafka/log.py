@@ -9,18 +9,19 @@ from trilho.db.pool import LOST, Database
 from trilho.db.wakeups import Bell
 from trilho.errors import KafkaAway, KafkaRefused
 from trilho.events import store
+from trilho.events.arrivals import arrival
 from trilho.events.event import StoredEvent
+from trilho.events.kafka.buffer import Buffer
 from trilho.events.kafka.cluster import Cluster
-from trilho.events.kafka.member import Member, configuration, prefix_of
+from trilho.events.kafka.configuration import configuration, prefix_of
+from trilho.events.kafka.member import Member
 from trilho.events.kafka.message import Fetched
 from trilho.events.kafka.shares import Shares
 from trilho.events.kafka.store import installation
 from trilho.events.kafka.taking import Taking
 from trilho.events.log import Change
-from trilho.events.postgres import arrived
 from trilho.events.store import Lane, Position
 from trilho.events.subscription import ByTopic
-from trilho.events.transfer import arrival
 from trilho.log import get_logger
 
 log = get_logger("trilho.consumer")
@@ -38,7 +39,7 @@ class KafkaLog:
     database: Database
     subscriptions: ByTopic
     me: Callable[[], UUID]
-    bell: Bell = field(default_factory=Bell)
+    bell: Bell
     _members: dict[str, Member] = field(default_factory=dict)
     _shares: Shares = field(default_factory=Shares)
     _entered: UUID | None = None
@@ -92,8 +93,8 @@ class KafkaLog:
 
     def fetch(self, lane: Lane, now: Position, limit: int) -> list[StoredEvent]:
         """Up to `limit` events from a position on, out of memory."""
-        buffer = self._members[lane.group].buffers.get(lane)
-        if buffer is None or buffer.generation != now.generation:
+        buffer = self._buffer(lane, now)
+        if buffer is None:
             return []
         messages = buffer.read(now.offset, limit)
         if messages is None:
@@ -104,21 +105,12 @@ class KafkaLog:
 
     def done(self, lane: Lane, now: Position) -> None:
         """Make room, and tell Kafka some time."""
-        buffer = self._members[lane.group].buffers.get(lane)
-        if buffer is not None and buffer.generation == now.generation:
+        buffer = self._buffer(lane, now)
+        if buffer is not None:
             buffer.done(now.offset)
 
-    def position(self, lane: Lane) -> Position | None:
-        """Where PostgreSQL has the lane."""
-        return self.database.run(store.position, lane)
-
-    def wait(self, seconds: float) -> set[str]:
-        """Wait until topics may have something new."""
-        return arrived(self.bell, seconds)
-
-    def wake(self) -> None:
-        """End a wait."""
-        self.bell.ring(None)
+    def _buffer(self, lane: Lane, now: Position) -> Buffer | None:
+        return self._members[lane.group].fetching.buffer_of(lane, now.generation)
 
     def close(self) -> None:
         """Leave all groups."""

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from trilho.errors import KafkaAway
 from trilho.events.kafka.cluster import PATIENCE, Cluster, made
+from trilho.events.kafka.message import place_of
 from trilho.events.log_admin import Extent, Place
 
 _CONFIG = {
@@ -45,7 +46,7 @@ class Looking:
                     if error is None:
                         yield message
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        open_ones.discard(_place(message))
+                        open_ones.discard(place_of(message))
                     else:
                         raise self.cluster.error(KafkaException(error))
 
@@ -66,7 +67,7 @@ class Looking:
             starts = {place: max(extent.first, extent.next - window) for place, extent in wanted.items()}
             kept: dict[Place, deque[Message]] = {place: deque(maxlen=count) for place in wanted}
             for message in self.messages({p: s for p, s in starts.items() if s < wanted[p].next}):
-                kept[_place(message)].append(message)
+                kept[place_of(message)].append(message)
             found |= {place: list(messages) for place, messages in kept.items()}
             wanted = {p: e for p, e in wanted.items() if len(found[p]) < count and starts[p] > e.first}
             window *= _GROWTH
@@ -76,7 +77,3 @@ class Looking:
         return KafkaAway(
             f"Kafka at {self.cluster.bootstrap} (TRILHO_KAFKA_BOOTSTRAP) did not give the events within {PATIENCE:g} s"
         )
-
-
-def _place(message: Message) -> Place:
-    return message.topic() or "", message.partition() or 0

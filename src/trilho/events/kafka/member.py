@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -18,9 +17,13 @@ from trilho.db.pool import LOST
 from trilho.errors import KafkaAway, KafkaRefused
 from trilho.events.kafka.buffer import Buffer
 from trilho.events.kafka.cluster import Cluster, KafkaTopic, made
+from trilho.events.kafka.configuration import is_cooperative
+from trilho.events.kafka.fetching import Fetching
+from trilho.events.kafka.message import place_of
 from trilho.events.kafka.shares import Shares
-from trilho.events.kafka.taking import MARK, Taking
+from trilho.events.kafka.taking import Taking
 from trilho.events.log import report_expired
+from trilho.events.log_admin import Place
 from trilho.events.store import Lane, Position
 from trilho.events.subscription import Start
 from trilho.log import get_logger
@@ -39,52 +42,15 @@ LONG_PATIENCE = 15.0
 """The same where no fence takes back what a handler did: its next owner does it again."""
 TELL_AGAIN = 30.0
 
-_OURS = {
-    # Foreign members (kafka-python, the console consumer) know these two; cooperative-sticky would lock them out.
-    "partition.assignment.strategy": "roundrobin,range",
-    "session.timeout.ms": 6_000,
-    "heartbeat.interval.ms": 1_500,
-    "topic.metadata.refresh.interval.ms": 2_000,
-    "queued.min.messages": 2_000,
-    "fetch.wait.max.ms": 100,
-    "fetch.queue.backoff.ms": 20,
-}
-_NOT_FOR_KIP_848 = ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
-_FIXED = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
-    "allow.auto.create.topics": False,
-}
 
-
-def prefix_of(installation: str) -> str:
-    """How the client ids of the members of this database begin; who joins with another one is a stranger."""
-    return f"trilho-{installation}-"
-
-
-def configuration(cluster: Cluster, group: str, name: str, protocol: str) -> dict[str, Any]:
-    """Configuration of a member; what the user says counts, except where correctness hangs on it."""
-    own = {key: value for key, value in _OURS.items() if protocol == "classic" or key not in _NOT_FOR_KIP_848}
-    fixed = _FIXED | {"group.id": group, "group.protocol": protocol, "client.id": name}
-    return own | cluster.config(fixed)
-
-
-def is_cooperative(config: Mapping[str, Any]) -> bool:
-    """Whether partitions come and go one by one."""
-    strategies = str(config.get("partition.assignment.strategy", ""))
-    return config["group.protocol"] == "consumer" or "cooperative" in strategies
-
-
-def places_of(partitions: Sequence[TopicPartition]) -> set[tuple[str, int]]:
+def places_of(partitions: Sequence[TopicPartition]) -> set[Place]:
     """Topics and partitions."""
     return {(one.topic, one.partition) for one in partitions}
 
 
 @dataclass
 class Member:
-    """Reads the topics of one group; what it read waits in `buffers` until it is done."""
+    """Reads the topics of one group; what it read waits in `fetching` until it is done."""
 
     cluster: Cluster
     taking: Taking
@@ -93,10 +59,8 @@ class Member:
     unfenced: Collection[str]  # topics whose handlers are not in our transactions
     config: dict[str, Any]
     ring: Callable[[str | None], None]
-    buffers: dict[Lane, Buffer] = field(default_factory=dict)
     identities: dict[str, KafkaTopic] = field(default_factory=dict)
-    _lanes: dict[tuple[str, int], Lane] = field(default_factory=dict)
-    _assigned: set[tuple[str, int]] = field(default_factory=set)  # what Kafka says, taken or not
+    _assigned: set[Place] = field(default_factory=set)  # what Kafka says, taken or not
     _ended: set[Lane] = field(default_factory=set)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _again: threading.Event = field(default_factory=threading.Event)
@@ -105,6 +69,9 @@ class Member:
     _told: dict[Any, float] = field(default_factory=dict)
     _commit_at: float = 0.0
     _away: bool = False
+
+    def __post_init__(self) -> None:
+        self.fetching = Fetching(is_cooperative(self.config))
 
     @property
     def group(self) -> str:
@@ -189,89 +156,30 @@ class Member:
 
     def _leave(self, client: Client) -> None:
         try:
-            self._commit(client)
+            self.fetching.tell(client, self.fetching.lanes.values())
             client.close()
         except (KafkaException, RuntimeError) as error:
             log.warning("member.not_left", group=self.group, error=str(error))
         self._assigned.clear()
-        self._lose(list(self.buffers))
+        self._lose(list(self.fetching.lanes.values()))
 
     def _sort(self, messages: Sequence[Message]) -> None:
-        """Into the buffers of their lanes."""
-        topics = set()
-        for where, of_one in groupby(messages, lambda message: (message.topic(), message.partition())):
-            batch = list(of_one)
-            good = [message for message in batch if message.error() is None]
-            lane = self._lanes.get(where)
-            buffer = self.buffers.get(lane) if lane is not None else None
-            if buffer is not None and good:
-                buffer.add(good)
-                topics.add(where[0])
-            for message in batch if len(good) < len(batch) else ():
-                if message.error() is not None:
-                    self._on_message_error(message, lane, buffer)
-        for topic in topics:
+        topics, errors = self.fetching.sort(messages)
+        for message in errors:
+            self._on_message_error(message)
+        if topics:
             self._back()
+        for topic in topics:
             self.ring(topic)
 
-    # ---- steering what is fetched
-
     def _steer(self, client: Client) -> bool:
-        """Pause what is full, resume what is low, seek where that is wanted; whether to look again soon."""
-        waits = False
-        for lane, buffer in self.buffers.items():
-            place = TopicPartition(lane.topic, lane.partition)
-            if buffer.seek_to is not None:
-                self._seek(client, lane, buffer, buffer.seek_to)
-            if not buffer.paused and buffer.is_full:
-                client.pause([place])
-                buffer.paused = True
-            elif buffer.paused and buffer.is_low:
-                client.resume([place])
-                buffer.paused = False
-            waits = waits or buffer.paused or buffer.seek_to is not None
+        """Whether to look again soon."""
+        waits = self.fetching.steer(client)
         if time.monotonic() >= self._commit_at:
-            self._commit(client)
+            self._commit_at = time.monotonic() + COMMIT_EVERY
+            self.fetching.tell(client, self.fetching.lanes.values())
             self._take_missing(client)
         return waits
-
-    def _seek(self, client: Client, lane: Lane, buffer: Buffer, offset: int) -> None:
-        try:
-            client.seek(TopicPartition(lane.topic, lane.partition, offset))
-        except KafkaException:  # it is not being fetched: after an offset out of range, or before its first fetch
-            self._assign_anew(client, lane, buffer, offset)
-        buffer.sought(offset)
-
-    def _assign_anew(self, client: Client, lane: Lane, buffer: Buffer, offset: int) -> None:
-        """What was fetched is in the buffers by now, so that nothing is skipped."""
-        place = TopicPartition(lane.topic, lane.partition, offset)
-        if is_cooperative(self.config):
-            client.incremental_unassign([one for one in client.assignment() if one == place])
-            client.incremental_assign([place])
-            places = [place]
-        else:
-            others = {other: one.end for other, one in self.buffers.items() if one is not buffer}
-            places = [place, *(TopicPartition(other.topic, other.partition, end) for other, end in others.items())]
-            client.assign(places)
-            for one in self.buffers.values():
-                one.paused = False
-        buffer.paused = False
-        client.resume(places)
-
-    def _commit(self, client: Client, lanes: Sequence[Lane] = ()) -> None:
-        """Tell Kafka, for other tools, how far PostgreSQL has got; losing this loses nothing."""
-        self._commit_at = time.monotonic() + COMMIT_EVERY
-        told = []
-        for lane in lanes or list(self.buffers):
-            buffer = self.buffers[lane]
-            if buffer.start > buffer.told:
-                buffer.told = buffer.start
-                told.append(TopicPartition(lane.topic, lane.partition, buffer.told, MARK))
-        if told:
-            try:
-                client.commit(offsets=told, asynchronous=True)
-            except KafkaException as error:
-                log.debug("offsets.not_told", group=self.group, error=str(error))
 
     # ---- what Kafka says
 
@@ -279,27 +187,19 @@ class Member:
         self._back()
         self._assigned |= places_of(partitions)
         positions = self._take(client, partitions)
-        places = [TopicPartition(lane.topic, lane.partition, position.offset) for lane, position in positions.items()]
-        self._begin(positions)
-        if is_cooperative(self.config):
-            client.incremental_assign(places)
-        else:
-            client.assign(places)
-        client.resume(places)  # whatever was paused under an earlier assignment
+        self.fetching.assign(client, positions)
+        self._give(positions)
+
+    def _give(self, positions: Mapping[Lane, Position]) -> None:
+        self._ended.difference_update(positions)
         self.shares.give(positions)
         self.ring(None)
-
-    def _begin(self, positions: Mapping[Lane, Position]) -> None:
-        for lane, position in positions.items():
-            self.buffers[lane] = Buffer(position.offset, position.generation)
-            self._lanes[lane.topic, lane.partition] = lane
-            self._ended.discard(lane)
 
     def _take_missing(self, client: Client) -> None:
         """Take what Kafka leaves to us and PostgreSQL does not: somebody came late and took it from us, its topic was
         not to be seen, or something of it was still in hand here, whose commit a new generation would have undone."""
-        self._drop([lane for lane in list(self._ended) if lane in self.buffers])
-        missing = [TopicPartition(*place) for place in self._assigned - self._lanes.keys()]
+        self._drop(self._ended.intersection(self.fetching.lanes.values()))
+        missing = [TopicPartition(*place) for place in self._assigned - self.fetching.lanes.keys()]
         if not missing:
             return
         try:
@@ -307,12 +207,8 @@ class Member:
         except (KafkaAway, KafkaRefused, *LOST) as error:
             self._tell("partitions.not_taken", "take", group=self.group, error=str(error).strip())
             return
-        self._begin(positions)
-        for lane, position in positions.items():
-            self.buffers[lane].begin_at(position.offset)
-            client.resume([TopicPartition(lane.topic, lane.partition)])
-        self.shares.give(positions)
-        self.ring(None)
+        self.fetching.go_on(client, positions)
+        self._give(positions)
 
     def _take(self, client: Client, partitions: list[TopicPartition]) -> dict[Lane, Position]:
         """Take what Kafka gave us, however long PostgreSQL or Kafka take to answer."""
@@ -347,7 +243,7 @@ class Member:
         self.ring(None)
         if not self.shares.wait_for(lanes, self._patience(lanes)):
             log.warning("handlers.overtaken", group=self.group, partitions=[[x.topic, x.partition] for x in lanes])
-        self._commit(client, lanes)
+        self.fetching.tell(client, lanes)
         self._drop(lanes)
 
     def _patience(self, lanes: Sequence[Lane]) -> float:
@@ -368,23 +264,22 @@ class Member:
         self.ring(None)
 
     def _lanes_of(self, partitions: list[TopicPartition]) -> list[Lane]:
-        return [self._lanes[p.topic, p.partition] for p in partitions if (p.topic, p.partition) in self._lanes]
+        lanes = self.fetching.lanes
+        return [lanes[place] for place in places_of(partitions) & lanes.keys()]
 
     def _unassign(self, partitions: list[TopicPartition]) -> None:
         """All of them, where they do not come and go one by one."""
-        self._assigned -= places_of(partitions) if is_cooperative(self.config) else self._assigned.copy()
+        self._assigned -= places_of(partitions) if self.fetching.cooperative else self._assigned.copy()
 
-    def _drop(self, lanes: Sequence[Lane]) -> None:
-        for lane in lanes:
-            self.buffers.pop(lane, None)
-            self._lanes.pop((lane.topic, lane.partition), None)
-            self._ended.discard(lane)
+    def _drop(self, lanes: Collection[Lane]) -> None:
+        self.fetching.drop(lanes)
+        self._ended.difference_update(lanes)
 
-    def _on_message_error(self, message: Message, lane: Lane | None, buffer: Buffer | None) -> None:
-        error = message.error()
+    def _on_message_error(self, message: Message) -> None:
+        error, ours = message.error(), self.fetching.at(place_of(message))
         assert error is not None
-        if error.code() == KafkaError._AUTO_OFFSET_RESET and lane is not None and buffer is not None:
-            self._on_out_of_range(lane, buffer)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and ours is not None:
+            self._on_out_of_range(*ours)
             return
         what = {"group": self.group, "topic": message.topic(), "error": error.str()}
         self._tell("kafka.says", (error.code(), message.topic()), **what)

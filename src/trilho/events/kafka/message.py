@@ -9,6 +9,7 @@ from pydantic_core import from_json
 
 from trilho.events.envelope import Attributes
 from trilho.events.event import BINARY, JSON, StoredEvent
+from trilho.events.log_admin import Place
 from trilho.events.store import Lane
 
 Header = tuple[str, str | bytes | None]
@@ -43,13 +44,18 @@ def headers_of(id_: str, type_: str, time: str, attributes: str, content_type: s
     return headers
 
 
+def place_of(message: Message) -> Place:
+    """Topic and partition of a message."""
+    return message.topic() or "", message.partition() or 0
+
+
 def stored(message: Message, log: str) -> StoredEvent:
     """The event that a message is, ours or not; never fails over what a message has in it.
 
     `log` is the log identity of its topic. Without CloudEvents headers the id is made of it, of partition and offset,
     the type is the topic, the time is the message's. A message without a value is JSON's null.
     """
-    topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+    (topic, partition), offset = place_of(message), message.offset() or 0
     envelope, headers = _split(_texts(message))
     value = message.value()
     attributes = Attributes(

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from trilho.errors import KafkaRefused
-from trilho.events.kafka.cluster import FOR_GOOD, made
+from trilho.events.kafka.cluster import FOR_GOOD, made, refused
 from trilho.events.kafka.marks import Marks
 from trilho.events.kafka.message import headers_of
 from trilho.events.kafka.store import Row
@@ -102,16 +101,12 @@ class Sender:
         """What became of the batch is known only if the transaction could be taken back."""
         self._producer.poll(0)
         error: KafkaError = self._refused[0] if self._refused else raised.args[0]
-        refused = error.code() in FOR_GOOD
+        for_good = error.code() in FOR_GOOD
         away = self.marks.cluster.away(raised.args[0].str())
-        if not (refused or raised.args[0].txn_requires_abort()):
+        if not (for_good or raised.args[0].txn_requires_abort()):
             return away
         try:
             self._producer.abort_transaction(PATIENCE)
         except KafkaException as failed:
             return self.marks.cluster.away(failed.args[0].str())
-        return (
-            KafkaRefused(error.code(), f"Kafka refuses: {error.str()} ({error.name()})")
-            if refused
-            else Aborted(str(away))
-        )
+        return refused(error) if for_good else Aborted(str(away))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 from confluent_kafka.cimpl import Consumer as Client
 
@@ -48,9 +48,14 @@ class Taking:
 
     def bounds(self, lane: Lane) -> tuple[int, int]:
         """The first offset that a partition has, and the one after its last; raises KafkaAway, KafkaRefused."""
-        first = self._offsets(lane.topic, [lane.partition], OffsetSpec.earliest())
-        last = self._offsets(lane.topic, [lane.partition], OffsetSpec.latest())
-        return first[lane.partition], last[lane.partition]
+        return self._bounds(lane.topic, [lane.partition])[lane.partition]
+
+    def _bounds(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        places = [(topic, n) for n in partitions]
+        first = self.cluster.offsets(places, OffsetSpec.earliest())
+        after = self.cluster.offsets(places, OffsetSpec.latest())
+        begins, ends = first(), after()
+        return {place[1]: (begins[place], ends[place]) for place in places}
 
     # ---- where a group begins
 
@@ -59,22 +64,15 @@ class Taking:
         read = store.read_logs(connection, lane)
         known = store.generations(connection, lane)
         missing = [n for n in range(topic.partitions) if n not in known]
-        ends = self._offsets(topic.name, missing, OffsetSpec.latest())
-        begins = self._offsets(topic.name, missing, OffsetSpec.earliest())
+        bounds = self._bounds(topic.name, missing)
         # What Kafka knows counts for a group that comes from a plain consumer; of ours, PostgreSQL knows better,
         # even if that is nothing: a backup from before the group began has none of its effects.
         told = {} if "kafka" in read else self._committed(client, topic, missing)
         # A group that read the topic's PostgreSQL log has seen nothing that is here.
         late = start == "latest" and not read
-        offsets = {n: first_offset(begins[n], ends[n], committed=told.get(n), latest=late) for n in missing}
+        offsets = {n: first_offset(*bounds[n], committed=told.get(n), latest=late) for n in missing}
         log.info("group.begins", group=lane.group, topic=topic.name, offsets=offsets)
         store.begin_partitions(connection, lane, offsets)
-
-    def _offsets(self, topic: str, partitions: Sequence[int], spec: OffsetSpec) -> dict[int, int]:
-        wanted = {TopicPartition(topic, n): spec for n in partitions}
-        committed = IsolationLevel.READ_COMMITTED
-        asked = self.cluster.admin.list_offsets(wanted, isolation_level=committed, request_timeout=PATIENCE)
-        return {partition.partition: self.cluster.ask(future).offset for partition, future in asked.items()}
 
     def _committed(self, client: Client, topic: KafkaTopic, partitions: Sequence[int]) -> dict[int, int]:
         try:
