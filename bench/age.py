@@ -2,13 +2,14 @@
 
 import statistics
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import psycopg
 
 from bench.apps import Place
 from bench.depth import FINISHED, WAITING
 from bench.ends import ends_of
+from bench.idle import idle_in_transaction
 from bench.remote import RemoteCaller
 from bench.stand import Stand, clear
 from bench.table import factor, markdown, number
@@ -35,7 +36,7 @@ def measure(stand: Stand, finished: int, load: Load) -> list[str]:
     _insert(places["waiting"], WAITING, WAITING_ROWS)
     rates: dict[str, list[float]] = {name: [] for name in titles}
     with ExitStack() as stack:
-        stack.enter_context(idle_in_transaction(places["idle"]))
+        stack.enter_context(idle_in_transaction(places["idle"].database_url))
         _drain(places["idle"], CHURN)
         for _ in range(load.rounds):
             clear(places["empty"])
@@ -61,14 +62,6 @@ def _insert(place: Place, statement: str, rows: int) -> None:
     with psycopg.connect(place.database_url, autocommit=True) as connection:
         connection.execute(statement.encode(), {"rows": rows})
         connection.execute("VACUUM ANALYZE trilho.jobs")
-
-
-@contextmanager
-def idle_in_transaction(place: Place) -> Iterator[None]:
-    """Somebody went for lunch between BEGIN and COMMIT: dead rows stay while he is away."""
-    with psycopg.connect(place.database_url) as connection:
-        connection.execute("SELECT pg_current_xact_id()")
-        yield
 
 
 def _drain(place: Place, jobs: int) -> float:

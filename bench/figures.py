@@ -2,10 +2,24 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 Figures = Mapping[str, float]
+
+
+T = TypeVar("T")
+
+
+def in_turns(items: Sequence[T], rounds: int) -> Iterator[tuple[int, T]]:
+    """Each item once in each round, with the round's number.
+
+    Who goes first changes, so that a machine that grows slower favours nobody.
+    """
+    for number in range(rounds):
+        for item in items if number % 2 == 0 else reversed(items):
+            yield number + 1, item
 
 
 def quantile(values: Sequence[float], share: float) -> float:

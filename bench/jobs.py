@@ -2,7 +2,7 @@
 
 from bench import age, counting, depth, machine, scale, table, upkeep
 from bench.apps import STACKS
-from bench.figures import Rounds
+from bench.figures import Rounds, in_turns
 from bench.notes import note
 from bench.stand import Stand, stand
 from bench.visit import Load, visit
@@ -69,10 +69,9 @@ def _report(servers: Stand, load: Load, rows: int) -> list[str]:
 
 
 def measured(servers: Stand, load: Load) -> Rounds:
-    """All rounds; who goes first changes, so that a machine that grows slower favours nobody."""
+    """All rounds."""
     rounds = Rounds()
-    for number in range(load.rounds):
-        for stack in STACKS if number % 2 == 0 else reversed(STACKS):
-            note(f"round {number + 1} of {load.rounds}: {stack}")
-            rounds.add(stack, visit(servers, servers.place(stack), load))
+    for number, stack in in_turns(STACKS, load.rounds):
+        note(f"round {number} of {load.rounds}: {stack}")
+        rounds.add(stack, visit(servers, servers.place(stack), load))
     return rounds

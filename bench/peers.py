@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.notes import note
 from bench.remote import ROOT
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
@@ -22,7 +23,7 @@ def python() -> Path:
     wanted = REQUIREMENTS.read_text()
     if _STAMP.exists() and _STAMP.read_text() == wanted:
         return PYTHON
-    print("installing the peers; this happens once", file=sys.stderr, flush=True)
+    note("installing the peers; this happens once")
     _run([sys.executable, "-m", "venv", str(FOLDER)])
     _run([str(PYTHON), "-m", "pip", "install", "-q", "-r", str(REQUIREMENTS)])
     _STAMP.write_text(wanted)

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 from bench import cpu
 from bench.ends import ends_of
+from bench.figures import in_turns
 from bench.remote import RemoteCaller
 from bench.stand import Stand, clear
 from bench.table import markdown, number
@@ -18,9 +19,8 @@ SIZES = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1))
 def measure(stand: Stand, load: Load) -> list[str]:
     """A table of jobs per second for each number of workers, medians, with PostgreSQL's CPU time."""
     figures: dict[tuple[int, int], list[tuple[float, float]]] = {size: [] for size in SIZES}
-    for turn in range(load.rounds):
-        for size in SIZES if turn % 2 == 0 else reversed(SIZES):
-            figures[size].append(_drain(stand, *size, load.backlog))
+    for _, size in in_turns(SIZES, load.rounds):
+        figures[size].append(_drain(stand, *size, load.backlog))
     head = ("Trilho's drain", "processes each", "jobs/s", "PostgreSQL, µs of CPU time per job")
     return markdown(head, [_line(size, found) for size, found in figures.items()])
 

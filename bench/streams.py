@@ -48,9 +48,7 @@ def sent(url: str, count: int) -> list[str]:
     """The ids of jobs that nobody works on."""
     ids = [f"stream-{number}" for number in range(count)]
     with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO trilho.jobs (id, task, queue) VALUES (%s, 'bench.unknown', 'celery')", [(i,) for i in ids]
-        )
+        cursor.executemany(WAITING, [(i,) for i in ids])
     return ids
 
 

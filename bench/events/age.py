@@ -1,8 +1,6 @@
 """What history, many keys, and a session that is idle in a transaction do to Trilho: one figure against itself."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 
@@ -10,6 +8,7 @@ from bench.child import ask
 from bench.events.order import KEYS, TOPIC, fields
 from bench.events.stacks import Load, TrilhoStack
 from bench.figures import Figures
+from bench.idle import idle_in_transaction
 
 HISTORY = 1_000_000
 MANY_KEYS = 10_000
@@ -30,7 +29,7 @@ def measure(stack: TrilhoStack, load: Load) -> dict[str, Figures]:
     """The figures of each condition; history comes last, for it stays."""
     stack.prepare(load)
     figures = {f"{KEYS:,} keys": once(stack, load), f"{MANY_KEYS:,} keys": once(stack, load, MANY_KEYS)}
-    with idle_in_transaction(stack):
+    with idle_in_transaction(stack.environment["TRILHO_DATABASE_URL"]):
         churn(stack, load)
         figures["a session idle in a transaction"] = once(stack, load)
     remember(stack)
@@ -60,11 +59,3 @@ def remember(stack: TrilhoStack) -> None:
     with psycopg.connect(stack.environment["TRILHO_DATABASE_URL"], autocommit=True) as connection:
         connection.execute(FILL, {"rows": HISTORY, "topic": TOPIC, "data": json.dumps(fields(0)).encode()})
         connection.execute("ANALYZE trilho.log")
-
-
-@contextmanager
-def idle_in_transaction(stack: TrilhoStack) -> Iterator[None]:
-    """Somebody went for lunch between BEGIN and COMMIT."""
-    with psycopg.connect(stack.environment["TRILHO_DATABASE_URL"]) as connection:
-        connection.execute("SELECT pg_current_xact_id()")
-        yield

@@ -6,11 +6,12 @@ from bench import machine, peers
 from bench.events import age
 from bench.events.servers import Servers, servers
 from bench.events.stacks import Load, Peer, Stack, TrilhoStack
-from bench.figures import Figures, Rounds, Summary
+from bench.figures import Figures, Rounds, Summary, in_turns
 from bench.measure import TIMES
 from bench.notes import note
 from bench.peers import NoPeers
 from bench.table import compact, factor, markdown, number
+from trilho.embedded.kafka import VERSION
 
 LIBRARIES = ("trilho", "confluent-kafka", "psycopg", "SQLAlchemy", "pydantic")
 TITLES = {
@@ -102,17 +103,16 @@ def _trilho(ours: Servers, log: str) -> TrilhoStack:
 
 
 def _kafka(ours: Servers) -> list[str]:
-    return [f"Kafka {ours.version}, one broker"] if ours.kafka else []
+    return [f"Kafka {VERSION}, one broker"] if ours.kafka else []
 
 
 def _measured(stacks: Mapping[str, Stack], load: Load) -> Rounds:
     rounds = Rounds()
     for stack in stacks.values():
         stack.prepare(load)
-    for turn in range(load.rounds):
-        for name in stacks if turn % 2 == 0 else reversed(list(stacks)):
-            note(f"round {turn + 1} of {load.rounds}: {TITLES[name]}")
-            rounds.add(name, stacks[name].visit(load))
+    for turn, name in in_turns(list(stacks), load.rounds):
+        note(f"round {turn} of {load.rounds}: {TITLES[name]}")
+        rounds.add(name, stacks[name].visit(load))
     return rounds
 
 

@@ -12,7 +12,6 @@ from confluent_kafka.cimpl import NewTopic
 from bench.events.order import PARTITIONS, PLAIN
 from bench.stand import Stand, stand
 from trilho.embedded import Kafka
-from trilho.embedded.kafka import VERSION
 from trilho.errors import ConfigurationError
 
 TRILHO = 2
@@ -26,11 +25,6 @@ class Servers:
     stand: Stand
     kafka: str | None
     missing: str = ""
-
-    @property
-    def version(self) -> str:
-        """Kafka's."""
-        return VERSION
 
     def environment(self, name: str, *, kafka: bool) -> dict[str, str]:
         """Trilho's variables, on a new database."""

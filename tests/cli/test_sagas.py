@@ -1,15 +1,13 @@
 """`trilho sagas …`: what is printed, and what is refused in one line."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from uuid import uuid4
+from collections.abc import Callable
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from trilho.cli.finder import load_app
+from trilho import Trilho
 from trilho.cli.root import cli
 from trilho.errors import SagaStateError, UnknownSaga
 from trilho.testing import Harness
@@ -34,23 +32,15 @@ async def place_order(saga: Saga, order: int) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, Callable[[], None]]]:
+def project(load: Callable[[str], Trilho], database: str) -> tuple[Run, Callable[[], None]]:
     """Runs a command on an application of its own; runs its jobs."""
-    module = f"shop_{uuid4().hex}"
-    (tmp_path / f"{module}.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("TRILHO_DATABASE_URL", database)
-    monkeypatch.setenv("TRILHO_APP", module)
-    app = load_app(module, tmp_path)
+    app = load(MODULE)
 
     def work() -> None:
         with Harness(app, database) as harness:
             harness.run_until_idle()
 
-    yield lambda *arguments: CliRunner().invoke(cli, ["sagas", *arguments]), work
-    app.database.close()
-    app.close()
+    return lambda *arguments: CliRunner().invoke(cli, ["sagas", *arguments]), work
 
 
 def test_run_is_started_shown_signalled_and_seen_to_complete(project: tuple[Run, Callable[[], None]]) -> None:

@@ -1,36 +1,23 @@
 """`trilho topics | events | groups` on the PostgreSQL log: what is printed, and what is refused in one line."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from uuid import uuid4
+from collections.abc import Callable
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from trilho import Trilho
-from trilho.cli.finder import load_app
 from trilho.cli.root import cli
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(load: Callable[[str], Trilho]) -> Run:
     """Runs a command on an application of its own."""
-    module = f"shop_{uuid4().hex}"
-    (tmp_path / f"{module}.py").write_text('from trilho import Trilho\napp = Trilho("shop", broker="memory://")\n')
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    told = {"TRILHO_DATABASE_URL": database, "TRILHO_APP": module}
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in told.items():
-            environment.setenv(name, value)
-        yield lambda *arguments: CliRunner().invoke(cli, arguments)
-        app: Trilho = load_app(module, tmp_path)
-        app.database.close()
-        app.close()
+    load('from trilho import Trilho\napp = Trilho("shop", broker="memory://")\n')
+    return lambda *arguments: CliRunner().invoke(cli, arguments)
 
 
 def test_topic_is_made_grows_with_a_warning_and_is_refused_a_name_that_kafka_refuses(run: Run) -> None:

@@ -1,6 +1,5 @@
 """Routes of the users."""
 
-from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -9,22 +8,18 @@ from loja.accounts import users
 from loja.accounts.schemas import NewUser, UserOut
 from loja.accounts.tasks import welcome
 from loja.accounts.users import EmailTaken
+from loja.answers import problem
 from loja.app import app
-from trilho.http import Problem, documented
+from trilho.http import documented
 
 router = APIRouter(prefix="/users", tags=["users"])
 
 
-def _problem(status: int, description: str) -> dict[int | str, dict[str, Any]]:
-    return {status: {**documented(status)[status], "description": description}}
+_TAKEN = problem(409, "The e-mail address belongs to another user.")
+_NOBODY = problem(404, "No user has this id.")
 
 
-_UNREADABLE: dict[int | str, dict[str, Any]] = {400: {"model": Problem, "description": "The body is no JSON."}}
-_TAKEN = _problem(409, "The e-mail address belongs to another user.")
-_NOBODY = _problem(404, "No user has this id.")
-
-
-@router.post("", status_code=201, summary="Store a user", responses=_UNREADABLE | _TAKEN | documented(413, 422, 503))
+@router.post("", status_code=201, summary="Store a user", responses=_TAKEN | documented(400, 413, 422, 503))
 def post_user(new: NewUser, request: Request, response: Response) -> UserOut:
     """The welcome mail goes out if and only if the user is stored: user and job are one commit.
 

@@ -5,19 +5,16 @@ from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from loja.answers import problem
 from loja.app import app
 from loja.orders import book
 from loja.orders.intake import place
 from loja.orders.schemas import ModeParameter, NewOrder, OrderAccepted, OrderOut, OrderSummary
 from loja.orders.standing import as_it_stands
 from loja.paging import Limit, OrderCursor, Page
-from trilho.http import Problem, documented, timeline_link
+from trilho.http import documented, timeline_link
 
 router = APIRouter(prefix="/orders", tags=["orders"])
-
-
-def _problem(status: int, description: str) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem, "description": description}}
 
 
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -26,15 +23,14 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
         "headers": {"Location": {"description": "Path of `GET /orders/{order_id}`.", "schema": {"type": "string"}}},
     }
 }
-_UNREADABLE = _problem(400, "The body is no JSON.")
-_NOBODY = _problem(404, "No order has this id.")
+_NOBODY = problem(404, "No order has this id.")
 
 
 @router.post(
     "",
     status_code=202,
     summary="Place an order",
-    responses=_ACCEPTED | _UNREADABLE | documented(413, 422, 503),
+    responses=_ACCEPTED | documented(400, 413, 422, 503),
 )
 def post_order(
     new: NewOrder, request: Request, response: Response, mode: ModeParameter = "choreography"

@@ -1,7 +1,6 @@
 """Routes of the payment service."""
 
 from decimal import Decimal
-from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,11 +9,9 @@ from loja.app import app
 from loja.paging import Limit, OrderCursor, Page
 from loja.payments import desk, ledger
 from loja.payments.payment import Status
-from trilho.http import Problem, documented
+from trilho.http import documented
 
 router = APIRouter(prefix="/payments", tags=["orders"])
-
-_UNREADABLE: dict[int | str, dict[str, Any]] = {400: {"model": Problem, "description": "The body is no JSON."}}
 
 
 class PaymentOut(BaseModel):
@@ -49,7 +46,7 @@ def get_refunds() -> RefundsDesk:
         return RefundsDesk(open=desk.is_open(tx.session))
 
 
-@router.put("/refunds", summary="Open or close the desk for refunds", responses=_UNREADABLE | documented(413, 422, 503))
+@router.put("/refunds", summary="Open or close the desk for refunds", responses=documented(400, 413, 422, 503))
 def put_refunds(refunds: RefundsDesk) -> RefundsDesk:
     """To see a saga that cannot be undone, and to let it go on."""
     with app.transaction() as tx:

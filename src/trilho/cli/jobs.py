@@ -1,8 +1,6 @@
 """`trilho call` and `trilho jobs …`: enqueue jobs, look at them, act on them."""
 
-import json
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +8,7 @@ import typer
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
 from trilho.cli.output import fail, print_json, print_table
+from trilho.cli.values import parsed, text_of
 from trilho.jobs.job import FAILURE, SUCCESS, Attempt, Job, JobFilter
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a job.")]
@@ -31,7 +30,7 @@ def call(
 ) -> None:
     """Enqueue a job."""
     found = load_app(app, data)
-    sent = found.send_task(task, args=_parsed("--args", args, list), kwargs=_parsed("--kwargs", kwargs, dict))
+    sent = found.send_task(task, args=parsed("--args", args, list), kwargs=parsed("--kwargs", kwargs, dict))
     if wait:
         _report(_wait(found.jobs, sent.id, timeout), as_json)
     elif as_json:
@@ -76,7 +75,7 @@ def show(
         return
     for name, value in asdict(job).items():
         if value is not None:
-            typer.echo(f"{name:<14}{_text(value)}")
+            typer.echo(f"{name:<14}{text_of(value)}")
     for attempt in attempts:
         typer.echo(_attempt_line(attempt))
 
@@ -121,7 +120,7 @@ def _report(job: Job, as_json: bool) -> None:
     if as_json:
         print_json(asdict(job))
     elif job.state == SUCCESS:
-        typer.echo(_text(job.result))
+        typer.echo(text_of(job.result))
     if job.state != SUCCESS:
         fail(f"job {job.id} is {job.state}{f': {job.error}' if job.state == FAILURE else ''}")
 
@@ -133,27 +132,11 @@ def _report_state(job: Job, as_json: bool) -> None:
         typer.echo(f"{job.id} is {job.state}")
 
 
-def _parsed(option: str, text: str, kind: type) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        fail(f"{option} is not JSON: {error}")
-    if not isinstance(value, kind):
-        fail(f"{option} must be a JSON {'list' if kind is list else 'object'}, not {text}")
-    return value
-
-
 def _attempt_line(attempt: Attempt) -> str:
-    when = _text(attempt.finished_at)
+    when = text_of(attempt.finished_at)
     return f"attempt {attempt.number}: {attempt.state} at {when} on {attempt.worker}: {attempt.error}"
 
 
 def _short(row: tuple[Any, ...]) -> tuple[Any, ...]:
     *rest, created, error = row
     return (*rest, f"{created:%Y-%m-%d %H:%M:%S}", (error or "").split("\n")[0][:80])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S %Z}"
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -10,6 +10,7 @@ from trilho.app import Trilho
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
 from trilho.cli.output import fail, print_items, print_json, print_table
+from trilho.cli.values import parsed, text_of
 from trilho.errors import SagaFailed
 from trilho.sagas.view import SagaFilter, SagaRun, SagaStep
 
@@ -52,7 +53,7 @@ def show(
         return
     for name, value in asdict(run).items():
         if value is not None and name != "failure":
-            typer.echo(f"{name:<16}{_text(value)}")
+            typer.echo(f"{name:<16}{text_of(value)}")
     print_table(_COLUMNS, map(_cells, steps))
 
 
@@ -82,7 +83,7 @@ def start(
     if definition is None:
         fail(f"the app has no saga {name!r}; there are {', '.join(sorted(sagas.definitions)) or 'none'}")
     try:
-        handle = definition.start(*_parsed("--args", args, list), id=saga_id)
+        handle = definition.start(*parsed("--args", args, list), id=saga_id)
     except (TypeError, ValueError) as error:
         fail(error)
     if wait:
@@ -120,7 +121,7 @@ def skip(
     as_json: JsonOption = False,
 ) -> None:
     """Settle a step, wait or undo by hand: it counts as done."""
-    _report(_loaded(app, data).sagas.get(saga_id).skip(step, _parsed("--result", result)), as_json)
+    _report(_loaded(app, data).sagas.get(saga_id).skip(step, parsed("--result", result)), as_json)
 
 
 @group.command()
@@ -136,7 +137,7 @@ def signal(
 ) -> None:
     """Send a signal to a run."""
     handle = _loaded(app, data).sagas.get(saga_id)
-    handle.signal(name, _parsed("the data", content), message_id=message_id)
+    handle.signal(name, parsed("the data", content), message_id=message_id)
     _report(handle.run(), as_json)
 
 
@@ -167,17 +168,3 @@ def _report(run: SagaRun, as_json: bool) -> None:
 
 def _why(run: SagaRun) -> str:
     return run.stuck or run.error or ""
-
-
-def _parsed(option: str, text: str, kind: type = object) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        fail(f"{option} is not JSON: {error}")
-    if not isinstance(value, kind):
-        fail(f"{option} must be a JSON list, not {text}")
-    return value
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from trilho.dashboard.entries import causes_of, entry_of, waiting
 from trilho.dashboard.facts import Facts
-from trilho.dashboard.masking import shortened, shown
+from trilho.dashboard.masking import error_of, shown
 from trilho.dashboard.operation import Entry, Span, Tone
 from trilho.dashboard.rows import NoteRow
 from trilho.dashboard.tree import Node
@@ -20,9 +20,8 @@ def events(facts: Facts) -> Iterator[Node[Entry]]:
     """What was published; an event that began the operation is known from who handled it."""
     places = {note.id: f"{note.partition}/{note.offset}" for note in facts.notes if note.offset is not None}
     logged = {row.id: row for row in facts.logged}
-    notes = {note.id: note for note in reversed(facts.notes) if note.kind == "event"}
-    handled = {note.id: note for note in reversed(facts.notes) if note.kind == "handling" and note.id not in notes}
-    for note in [*notes.values(), *handled.values()]:
+    notes = facts.first_notes("event")
+    for note in (notes | facts.first_notes("handling") | notes).values():
         row = logged.get(note.id)
         at = row.time if row is not None and note.kind == "handling" else note.at
         span = Span(label="published", state="published", tone="plain", start=at, end=at)
@@ -61,7 +60,7 @@ def handler_entry(event: str, group: str, notes: Sequence[NoteRow]) -> Entry:
         start=notes[0].at,
         end=None if tone == "waiting" else last.ended_at or last.at,
         spans=_spans(notes, tone == "waiting"),
-        error=None if last.error is None else shortened(last.error),
+        error=error_of(last.error),
         facts={"topic": last.name, "attempt": str(last.attempt or 0)},
     )
 
@@ -81,8 +80,8 @@ def _try(note: NoteRow) -> Span:
     state = note.outcome or "done"
     tone: Tone = "failed" if state == "retry" else TONES.get(state, "plain")
     label = f"attempt {note.attempt}" if note.attempt else "queued behind its key"
-    error = None if note.error is None else shortened(note.error)
-    return Span(label=label, state=state, tone=tone, start=note.at, end=note.ended_at or note.at, error=error)
+    end = note.ended_at or note.at
+    return Span(label=label, state=state, tone=tone, start=note.at, end=end, error=error_of(note.error))
 
 
 def _still_to_come(facts: Facts, tried: set[tuple[str, str]]) -> Iterator[Node[Entry]]:

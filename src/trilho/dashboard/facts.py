@@ -39,6 +39,10 @@ class Facts:
     sagas: Sequence[SagaRow] = ()
     steps: Sequence[StepRow] = ()
 
+    def first_notes(self, kind: str) -> dict[str, NoteRow]:
+        """The first note of each id of a kind."""
+        return {note.id: note for note in reversed(self.notes) if note.kind == kind}
+
 
 def read(connection: Connection, wanted: str) -> Facts | None:
     """The facts of one operation, or of those that an id belongs to; None for an id that nothing has."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from trilho.dashboard.entries import causes_of, entry_of, waiting
 from trilho.dashboard.facts import Facts
-from trilho.dashboard.masking import shortened, shown
+from trilho.dashboard.masking import error_of, value_of
 from trilho.dashboard.operation import Entry, Span, Tone
 from trilho.dashboard.rows import AttemptRow, JobRow
 from trilho.dashboard.tree import Key, Node
@@ -22,7 +22,7 @@ def jobs(facts: Facts) -> Iterator[Node[Entry]]:
     attempts: dict[str, list[AttemptRow]] = defaultdict(list)
     for attempt in facts.attempts:
         attempts[attempt.job_id].append(attempt)
-    notes = {note.id: note for note in reversed(facts.notes) if note.kind == "job"}
+    notes = facts.first_notes("job")
     owners = {step.job_id: (("step", step.saga_id, step.path),) for step in facts.steps}
     rows = {job.id: job for job in facts.jobs}
     for job in rows.values():
@@ -56,8 +56,8 @@ def job_entry(job: JobRow, attempts: Sequence[AttemptRow]) -> Entry:
         start=job.created_at,
         end=job.finished_at,
         spans=_spans(job, attempts),
-        error=None if job.error is None else shortened(job.error),
-        data=None if data in {None, "null"} else shown(data or ""),
+        error=error_of(job.error),
+        data=value_of(data),
         facts=facts | ({"worker": job.worker} if job.worker else {}),
     )
 
@@ -91,6 +91,6 @@ def _attempt(attempt: AttemptRow, begun: datetime) -> Span:
         tone=tone,
         start=begun,
         end=attempt.finished_at,
-        error=None if attempt.error is None else shortened(attempt.error),
+        error=error_of(attempt.error),
         worker=attempt.worker,
     )

@@ -23,6 +23,16 @@ def shown(text: str) -> str:
     return shortened(json.dumps(masked(value), ensure_ascii=False))
 
 
+def error_of(text: str | None) -> str | None:
+    """An error as it is shown, if there is one."""
+    return None if text is None else shortened(text)
+
+
+def value_of(text: str | None) -> str | None:
+    """JSON text as it is shown, if there is any: null is nothing to see."""
+    return None if text in {None, "null"} else shown(text or "")
+
+
 def masked(value: Any) -> Any:
     """The JSON value without secrets."""
     if isinstance(value, dict):

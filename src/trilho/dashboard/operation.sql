@@ -61,7 +61,7 @@ WHERE topic = ANY(%(topics)s) GROUP BY topic, partition, "group";
 
 -- name: logged
 -- The events that the PostgreSQL log still has.
-SELECT l.id, l.time, l.type, convert_from(substr(l.data, 1, %(longest)s), 'UTF8') AS data
+SELECT l.id, l.time, l.type, convert_from(l.data, 'UTF8') AS data
 FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(offsets)s::bigint[]) AS w (topic, partition, "offset")
 JOIN trilho.log l ON l.topic = w.topic AND l.partition = w.partition AND l."offset" = w."offset"
 WHERE l.content_type = 'application/json' AND octet_length(l.data) <= %(longest)s;

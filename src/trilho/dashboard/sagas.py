@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from trilho.dashboard.entries import causes_of
 from trilho.dashboard.facts import Facts
-from trilho.dashboard.masking import shortened, shown
+from trilho.dashboard.masking import error_of, value_of
 from trilho.dashboard.operation import Entry, Span, Tone
 from trilho.dashboard.rows import SagaRow, StepRow
 from trilho.dashboard.tree import Key, Node
@@ -22,7 +22,7 @@ WAITS = frozenset({"sleep", "event", "signal", "call"})
 
 def sagas(facts: Facts) -> Iterator[Node[Entry]]:
     """The runs of the operation, and under each of them what it did."""
-    notes = {note.id: note for note in reversed(facts.notes) if note.kind == "saga"}
+    notes = facts.first_notes("saga")
     for saga in facts.sagas:
         note = notes.get(saga.id)
         caller: tuple[Key, ...] = () if saga.parent_id is None else (("step", saga.parent_id, saga.parent_path or ""),)
@@ -36,7 +36,6 @@ def saga_entry(saga: SagaRow) -> Entry:
     """One run."""
     tone = TONES.get(saga.state, "plain")
     span = Span(label="run", state=saga.state, tone=tone, start=saga.created_at, end=saga.finished_at)
-    error = saga.stuck or saga.error
     known = {"version": str(saga.version), "undone because it": saga.verdict}
     return Entry(
         id=saga.id,
@@ -48,8 +47,8 @@ def saga_entry(saga: SagaRow) -> Entry:
         start=saga.created_at,
         end=saga.finished_at,
         spans=[span],
-        error=None if error is None else shortened(error),
-        data=None if saga.result in {None, "null"} else shown(saga.result or ""),
+        error=error_of(saga.stuck or saga.error),
+        data=value_of(saga.result),
         facts={name: value for name, value in known.items() if value},
     )
 
@@ -62,7 +61,7 @@ def step_entry(step: StepRow) -> Entry:
     if step.kind == "undo" and step.state == "DONE":
         tone = "undone"
     label = f"attempt {step.attempt}" if step.attempt else step.kind
-    error = None if step.error is None else shortened(step.error)
+    error = error_of(step.error)
     span = Span(label=label, state=step.state, tone=tone, start=step.started_at, end=step.ended_at, error=error)
     known = {"place": step.path, "attempt": str(step.attempt), "timed out": "yes" if step.timed_out else None}
     return Entry(
@@ -76,6 +75,6 @@ def step_entry(step: StepRow) -> Entry:
         end=step.ended_at,
         spans=[span],
         error=error,
-        data=None if step.result in {None, "null"} else shown(step.result or ""),
+        data=value_of(step.result),
         facts={name: value for name, value in known.items() if value},
     )

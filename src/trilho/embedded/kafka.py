@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 
 from trilho.embedded import maven
 from trilho.embedded.ports import HOST, free_port, taken
-from trilho.embedded.server import ServerFailed
 from trilho.embedded.single import SingleProcess
 
 VERSION = "4.4.0"
@@ -117,16 +115,7 @@ class Kafka(SingleProcess):
         # Kafka takes no id that begins with a dash, which would be an option.
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
         arguments = ["format", "--cluster-id", cluster, "--config", str(self._configuration)]
-        done = subprocess.run(  # noqa: S603
-            self._leashed(self._java("kafka.tools.StorageTool", *arguments)),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=self.data,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ServerFailed(f"Kafka could not make its data folder {self._logs}: {done.stderr.strip()[-500:]}")
+        self._make_data(self._java("kafka.tools.StorageTool", *arguments), self._logs, self.data)
 
     def _command(self, _port: int) -> list[str]:
         return self._java("kafka.Kafka", str(self._configuration))

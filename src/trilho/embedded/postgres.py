@@ -16,7 +16,7 @@ import psycopg
 from trilho.embedded.files import wheel
 from trilho.embedded.folder import make_reachable
 from trilho.embedded.ports import HOST
-from trilho.embedded.server import Account, Server, ServerFailed
+from trilho.embedded.server import Account, Server
 from trilho.errors import ConfigurationError
 
 USER = "postgres"
@@ -107,17 +107,7 @@ class Postgres(Server):
         arguments += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         if self._options.get("fsync") == "off":
             arguments.append("--no-sync")
-        done = subprocess.run(  # noqa: S603
-            self._leashed(arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=dict(self._environment()),
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ServerFailed(f"PostgreSQL could not make its data folder {folder}: {done.stderr.strip()[-500:]}")
+        self._make_data(arguments, folder, folder)
 
     def _command(self, port: int) -> list[str]:
         settings = [part for name, value in self._options.items() for part in ("-c", f"{name}={value}")]

@@ -178,6 +178,20 @@ class Server(ABC):
                 raise ServerFailed(f"{self.name} did not start on port {port}: {self._log_tail(log_start)}")
             time.sleep(POLL)
 
+    def _make_data(self, program: list[str], folder: Path, working_folder: Path) -> None:
+        """Run the program that makes a data folder to its end; raises ServerFailed with what it said last."""
+        done = subprocess.run(  # noqa: S603
+            self._leashed(program),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=working_folder,
+            env=dict(self._environment()),
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ServerFailed(f"{self.name} could not make its data folder {folder}: {done.stderr.strip()[-500:]}")
+
     def _leashed(self, program: list[str]) -> list[str]:
         signal_number = 0 if self._outlive else int(self.death_signal)
         return leash.command(os.getpid(), signal_number, self._account.uid, self._account.gid, program)

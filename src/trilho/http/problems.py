@@ -51,8 +51,8 @@ _ACCEPTED = {
 MEANINGS = {
     400: "The body of the request is no JSON.",
     401: "An API key is set, and the request has none or another one.",
-    404: "No job has this id.",
-    409: "The job's state does not allow this.",
+    404: "Nothing has this id.",
+    409: "Its state does not allow this.",
     413: "The body of the request is too large.",
     422: "A parameter is missing or cannot be used; `errors` says which, and why.",
     500: "The request failed for a reason that nobody foresaw; the server's log has it.",

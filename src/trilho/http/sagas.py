@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from trilho.app import Trilho
 from trilho.errors import UnknownSaga
+from trilho.http.ids import is_possible
 from trilho.http.problems import documented
 from trilho.sagas.definition import MAX_ID
 from trilho.sagas.handle import SagaHandle
@@ -146,6 +147,6 @@ def sagas_router(app: Trilho) -> APIRouter:
 
 def possible(saga_id: str) -> str:
     """The id itself; raises UnknownSaga for what no run can be called, so that the database is not asked for it."""
-    if len(saga_id) > MAX_ID or any(mark == "\x00" or "\ud800" <= mark <= "\udfff" for mark in saga_id):
+    if not is_possible(saga_id, MAX_ID):
         raise UnknownSaga(saga_id[:MAX_ID])
     return saga_id

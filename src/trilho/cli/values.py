@@ -1,0 +1,25 @@
+"""Values on the command line: JSON that is given, and text for what is shown."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from trilho.cli.output import fail
+
+
+def parsed(option: str, text: str, kind: type = object) -> Any:
+    """The JSON value of an option; ends the program where it is none, or not a `list` or `dict` as wanted."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        fail(f"{option} is not JSON: {error}")
+    if not isinstance(value, kind):
+        fail(f"{option} must be a JSON {'list' if kind is list else 'object'}, not {text}")
+    return value
+
+
+def text_of(value: Any) -> str:
+    """A value as people read it: text as it is, times to the second, all else as JSON."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S %Z}"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
