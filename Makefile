@@ -54,9 +54,10 @@ bench: $(READY) ## Measure beside Celery, FastStream, DBOS. ARGS="--only events"
 proof: $(READY) ## Kill and flush Celery and Trilho alike, count what was lost and doubled.
 	@$(BIN)/python -m bench.proof $(ARGS)
 
-chaos: $(READY) ## Random kills: jobs, then orders by events and sagas. SECONDS=600 ORDERS=2000 LOGS=postgres,kafka
-	@TRILHO_CHAOS_SECONDS=$(SECONDS) TRILHO_CHAOS_ORDERS=$(ORDERS) TRILHO_CHAOS_LOGS=$(LOGS) \
-		$(BIN)/python -m pytest -s tests/faults/test_chaos.py tests/faults/test_orders_chaos.py $(ARGS)
+chaos: $(READY) ## Random kills: jobs, orders by events and sagas, pairs. SECONDS=600 ORDERS=2000 LOGS=postgres,kafka
+	@TRILHO_CHAOS_SECONDS=$(SECONDS) TRILHO_CHAOS_ORDERS=$(ORDERS) TRILHO_CHAOS_LOGS=$(LOGS) TRILHO_CHAOS_PAIRS=all \
+		$(BIN)/python -m pytest -s tests/faults/test_chaos.py tests/faults/test_orders_chaos.py \
+		tests/faults/test_saga_pairs.py $(ARGS)
 
 format: $(READY) ## Format the code and mend what can be mended by itself.
 	@$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -14,12 +15,11 @@ from bench.measure import TIMES
 from bench.notes import note
 from bench.peers import NoPeers
 from bench.sagas import recovery
-from bench.sagas.worker import worker
+from bench.sagas.worker import AT_ONCE, POOLS, worker
 from bench.stand import Stand, stand
 from bench.table import compact, factor, markdown, number
 from bench.wire import Wire
 
-AT_ONCE = 8
 ASKED = 2.0
 """Eight at once, against DBOS."""
 FEW, MORE = 20, 60
@@ -30,10 +30,11 @@ LIBRARIES = ("trilho", "celery", "psycopg", "SQLAlchemy")
 HOW = """\
 Four steps that do nothing, each recorded, on the same PostgreSQL; started and waited for by one process, in
 alternation; medians of {rounds} rounds of {sagas} sagas. DBOS {dbos} runs a workflow in the process and thread that
-calls it. Trilho's sagas run in one worker (prefork, two processes): starting one and waiting for its end includes the
-way there and back. Round trips and writing commits are counted by a proxy and by transaction ids, of callers and
-workers together. Recovery: {many:,} sagas are started in one commit, the worker is killed with SIGKILL when a quarter
-of them is done, and a new one is started at once; time counts from the moment when it takes jobs."""
+calls it. Trilho's sagas run in one worker (prefork: two processes; threads: eight in one process): starting one and
+waiting for its end includes the way there and back. Round trips and writing commits are counted by a proxy and by
+transaction ids, of callers and workers together. Recovery: {many:,} sagas are started in one commit, the worker is
+killed with SIGKILL when a quarter of them is done, and a new one is started at once; time counts from the moment when
+it takes jobs."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +79,27 @@ def report(rounds: int, sagas: int) -> list[str]:
 
 def _runners(servers: Stand) -> tuple[dict[str, Runner], list[str]]:
     environment = _environment(servers)
-    trilho = Runner(
-        environment["TRILHO_DATABASE_URL"], lambda url, count, threads: _trilho(environment, url, count, threads)
-    )
+    url = environment["TRILHO_DATABASE_URL"]
+    ours = {pool: Runner(url, partial(_trilho, environment, pool)) for pool in POOLS}
     try:
         python = peers.python()
     except NoPeers as error:
         line = f"Without DBOS, which cannot be installed here: {error}"
         note(line)
-        return {"trilho": trilho}, [line]
+        return ours, [line]
     with psycopg.connect(servers.postgres.url(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE dbos")
     dbos = Runner(servers.postgres.url("dbos"), lambda url, count, threads: _dbos(python, url, count, threads))
-    return {"dbos": dbos, "trilho": trilho}, []
+    return {"dbos": dbos, **ours}, []
 
 
 def _environment(servers: Stand) -> dict[str, str]:
     return {"TRILHO_DATABASE_URL": servers.postgres.url("bench"), "TRILHO_BROKER_URL": servers.valkey.url(BROKER)}
 
 
-def _trilho(environment: Mapping[str, str], url: str, count: int, threads: int) -> float:
+def _trilho(environment: Mapping[str, str], pool: str, url: str, count: int, threads: int) -> float:
     ours = {**environment, "TRILHO_DATABASE_URL": url}
-    with worker(ours) as child:
+    with worker(ours, pool=pool) as child:
         child.answer()
         return float(ask(["bench.sagas.shop", "run", count, threads], ours)["rate"])
 
@@ -123,18 +123,17 @@ def _measured(runners: Mapping[str, Runner], rounds: int, sagas: int) -> Rounds:
 
 
 def comparison(rounds: Rounds, counts: Mapping[str, Figures], names: list[str]) -> list[str]:
-    """Medians with spreads, and the ratio Trilho / DBOS."""
+    """Medians with spreads, and the ratios Trilho / DBOS."""
     rows = []
     for key, title in (("one", "one at a time [sagas/s]"), ("many", f"{AT_ONCE} at once [sagas/s]")):
         cells = [compact(summary, number) for name in names if (summary := rounds.summary(name, key))]
-        ratio = rounds.ratio(key, theirs="dbos")
-        rows.append(
-            (title, *cells, compact(ratio, factor) if ratio else "", f"≥ {ASKED:g}{TIMES}" if key == "many" else "")
-        )
+        ratios = [rounds.ratio(key, ours=pool, theirs="dbos") for pool in POOLS]
+        told = [compact(ratio, factor) if ratio else "" for ratio in ratios]
+        rows.append((title, *cells, *told, f"≥ {ASKED:g}{TIMES}" if key == "many" else ""))
     for key, title in (("turns", "round trips to PostgreSQL per saga"), ("commits", "writing commits per saga")):
-        rows.append((title, *(number(counts[name][key]) for name in names), "", ""))
-    titles = {"dbos": "DBOS", "trilho": "Trilho"}
-    return markdown(("", *(titles[name] for name in names), "Trilho / DBOS", "asked"), rows)
+        rows.append((title, *(number(counts[name][key]) for name in names), *("" for _ in POOLS), ""))
+    titles = {"dbos": "DBOS"} | {pool: f"Trilho, {pool}" for pool in POOLS}
+    return markdown(("", *(titles[name] for name in names), *(f"{pool} / DBOS" for pool in POOLS), "asked"), rows)
 
 
 def recovery_table(figures: Figures) -> list[str]:

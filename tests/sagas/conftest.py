@@ -1,8 +1,10 @@
 """An application whose sagas run in this process, on a real PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -25,6 +27,10 @@ class Shop:
         """Run everything that can run; the state of the run then."""
         self.harness.run_until_idle()
         return handle.state
+
+    def at_points(self, call: Callable[[str], None]) -> AbstractContextManager[object]:
+        """A block in which each fault point that is passed calls this with its name."""
+        return patch.object(self.app.database.faults, "hit", call)
 
     def effects(self) -> list[str]:
         """What was committed, in order."""

@@ -186,12 +186,8 @@ def test_stretch_that_is_torn_down_makes_no_calls_and_the_run_goes_on_in_another
             raise psycopg.OperationalError("the server closed the connection")
 
     handle = tidy.start()
-    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, away
-    try:
-        with suppress(KeyboardInterrupt):
-            shop.harness.run_until_idle()
-    finally:
-        shop.app.database.faults.hit = hit
+    with shop.at_points(away), suppress(KeyboardInterrupt):
+        shop.harness.run_until_idle()
     assert struck
     assert "tidied" not in shop.effects()
     shop.query("UPDATE trilho.jobs SET state = 'PENDING', claim_token = NULL WHERE state = 'STARTED'")
@@ -213,17 +209,15 @@ def test_stretch_whose_job_was_handed_over_leaves_no_trace(shop: Shop, point: st
     async def work(saga: Saga) -> None:
         if point == "saga.record_before_commit":
             await saga.step(other, "nothing")
+            await saga.step(other, "again")  # before it begins, what was there first is written
         elif point == "saga.step_before":
             await saga.step(do, "a")
         else:
             raise LookupError
 
     handle = work.start()
-    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, hand_over
-    try:
+    with shop.at_points(hand_over):
         shop.harness.run_until_idle()
-    finally:
-        shop.app.database.faults.hit = hit
     assert struck
     assert (shop.effects(), handle.history(), handle.state) == ([], [], "RUNNING")
     shop.query("UPDATE trilho.jobs SET state = 'PENDING', claim_token = NULL WHERE state = 'STARTED'")

@@ -106,6 +106,58 @@ class Step(RuleBasedStateMachine):
                 assert isinstance(replay.of_step(other, self.entry, pause, self.now), Mismatch)
 
 
+class Function(RuleBasedStateMachine):
+    """One step that is a function: its bodies run in a stretch, which may be killed in any of them.
+
+    `told` is what the outside has heard of; the record may know of less only where nobody has heard anything.
+    """
+
+    call = Call("1", STEP, "charge")
+
+    @initialize(atomic=st.booleans())
+    def begin(self, atomic: bool) -> None:
+        self.atomic = atomic
+        self.entry: Entry | None = None
+        self.now = START
+        self.told = False
+
+    @rule(end=st.sampled_from([DONE, RETRY, FAILED, "killed", "killed before the body"]))
+    def stretch(self, end: str) -> None:
+        decision = replay.of_step(self.call, self.entry, pause, self.now)
+        if not isinstance(decision, Begin):
+            assert self.entry is not None
+            assert isinstance(decision, Give | Throw | Stay)
+            return
+        new = Entry("1", STEP, "charge", OPEN, undo="refund", atomic=self.atomic)
+        begun = replace(self.entry or new, attempt=decision.attempt)
+        if replay.must_tell(self.entry, begun):
+            self.entry = replace(begun, state=OPEN, due_at=None)
+        if end == "killed before the body":
+            return
+        self.told = True
+        if end != "killed":
+            due = self.now + timedelta(seconds=1) if end == RETRY else None
+            self.entry = replace(begun, state=end, due_at=due, ended_at=None if end == RETRY else self.now)
+
+    @rule(seconds=st.integers(0, 5))
+    def time(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @invariant()
+    def being_killed_is_nobodys_attempt(self) -> None:
+        if self.entry is not None and self.entry.state == OPEN:
+            assert replay.of_step(self.call, self.entry, pause, self.now) == Begin(self.entry.attempt)
+
+    @invariant()
+    def what_the_outside_may_have_heard_of_is_undone(self) -> None:
+        left = [] if self.entry is None else [replay.given_up(self.entry) or self.entry]
+        undone = replay.to_undo([replace(entry, ended_at=entry.ended_at or self.now) for entry in left])
+        if self.told and not self.atomic:
+            assert [entry.path for entry in undone] == ["1"]
+        if self.atomic and undone:
+            assert undone[0].state == DONE
+
+
 class Waiting(RuleBasedStateMachine):
     """One wait with a timer: whoever is seen first wins, and has won for good."""
 
@@ -151,8 +203,10 @@ class Waiting(RuleBasedStateMachine):
 
 
 TestStep = Step.TestCase
+TestFunction = Function.TestCase
 TestWaiting = Waiting.TestCase
-TestStep.settings = TestWaiting.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+for case in (TestStep, TestFunction, TestWaiting):
+    case.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
 
 def test_sleep_ends_once_its_time_has_come() -> None:
@@ -192,3 +246,10 @@ def test_nothing_is_undone_before_every_attempt_has_ended() -> None:
         replace(entry("4", OPEN, 4), kind=SIGNAL),
     ]
     assert [each.path for each in replay.unsettled(entries)] == ["2", "3"]
+
+
+def test_nothing_runs_any_more_of_a_failed_attempt_nor_of_a_function_that_was_cut_short() -> None:
+    running = [entry("1", OPEN, 1, job_id="j"), replace(entry("2", OPEN, 2, child_id="c"), kind=CALL)]
+    assert [replay.given_up(each) for each in running] == [None, None]
+    ended = [replay.given_up(entry("3", RETRY, 3)), replay.given_up(entry("4", OPEN, 4))]
+    assert [each and each.state for each in ended] == [FAILED, FAILED]

@@ -57,11 +57,8 @@ def test_cancel_that_comes_before_the_end_wins(shop: Shop) -> None:
         if point == "saga.step_after_commit":
             handle.cancel()
 
-    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, cancel
-    try:
+    with shop.at_points(cancel):
         assert shop.settle(handle) == "COMPENSATED"
-    finally:
-        shop.app.database.faults.hit = hit
     assert shop.effects() == ["a", "undo a a done"]
 
 
@@ -77,12 +74,28 @@ def test_cancel_is_heeded_between_two_functions(shop: Shop) -> None:
         if point == "saga.step_before" and shop.effects() == ["0"]:
             handle.cancel()
 
-    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, cancel
-    try:
+    with shop.at_points(cancel):
         assert shop.settle(handle) == "COMPENSATED"
-    finally:
-        shop.app.database.faults.hit = hit
     assert shop.effects() == ["0", "1", "undo 1 1 done", "undo 0 0 done"]
+
+
+def test_cancel_is_heeded_between_two_quick_functions_that_write_nothing(shop: Shop) -> None:
+    ran: list[int] = []
+
+    @shop.app.saga
+    async def long(saga: Saga) -> None:
+        for number in range(10):
+            await saga.step(ran.append, number)
+
+    handle = long.start()
+
+    def cancel(point: str) -> None:
+        if point == "saga.step_before" and len(ran) == 1:
+            handle.cancel()
+
+    with shop.at_points(cancel):
+        assert shop.settle(handle) == "COMPENSATED"
+    assert ran == [0, 1]
 
 
 def test_undo_that_fails_is_tried_again_then_the_run_is_stuck_and_a_person_lets_it_go_on(shop: Shop) -> None:
@@ -210,6 +223,9 @@ def test_pages_of_runs_are_newest_first(shop: Shop) -> None:
     rest = shop.app.sagas.list(SagaFilter(limit=3, cursor=page.next_cursor))
     assert [run.id for run in [*page.items, *rest.items]] == ["4", "3", "2", "1", "0"]
     assert rest.next_cursor is None
+    for limit in (0, -1, 1001):
+        with pytest.raises(ValueError, match="1 to 1000 runs"):
+            SagaFilter(limit=limit)
 
 
 def test_start_whose_answer_got_lost_may_be_repeated(shop: Shop) -> None:

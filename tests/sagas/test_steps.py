@@ -230,6 +230,97 @@ def test_undos_run_in_the_reverse_order_of_completion(shop: Shop) -> None:
     assert back == done[::-1]
 
 
+def test_cancellation_that_the_code_brings_about_itself_is_an_ordinary_failure(shop: Shop) -> None:
+    calls: list[int] = []
+
+    async def cancelling(times: int) -> int:
+        calls.append(times)
+        if len(calls) < times:
+            task = asyncio.ensure_future(asyncio.sleep(60))
+            task.cancel()
+            await task
+        return len(calls)
+
+    def raising() -> None:
+        raise asyncio.CancelledError
+
+    @shop.app.saga(retry=QUICK)
+    async def trying(saga: Saga, kind: str) -> int:
+        await saga.step(do, kind, undo=undo)
+        if kind == "function":
+            raise asyncio.CancelledError
+        if kind == "plain":
+            await saga.step(raising)
+        return await saga.step(cancelling, 2 if kind == "healed" else 99, timeout=30)
+
+    runs = {kind: trying.start(kind) for kind in ("healed", "failed", "plain", "function")}
+    shop.harness.run_until_idle()
+    assert {kind: run.state for kind, run in runs.items()} == dict.fromkeys(runs, "COMPENSATED") | {
+        "healed": "COMPLETED"
+    }
+    assert "step cancelling: something that it awaited was cancelled" in str(runs["failed"].run().error)
+    assert len([what for what in shop.effects() if what.startswith("undo")]) == 3
+
+
+def test_function_that_reaches_outside_is_undone_when_it_fails_and_one_that_takes_tx_leaves_nothing(shop: Shop) -> None:
+    undone: list[Any] = []
+
+    def charge(amount: int) -> str:
+        if amount < 0:
+            raise OSError("the line broke: charged, or not?")
+        return f"charge of {amount}"
+
+    def refund(amount: int, key: IdempotencyKey, result: str | None) -> None:
+        undone.append((amount, result, key))
+
+    def book(amount: int, tx: Tx) -> str:
+        raise PermanentError("rolled back")
+
+    @shop.app.saga(retry=Retry(attempts=2, delay=0))
+    async def paying(saga: Saga, kind: str) -> None:
+        await saga.step(charge, 1, undo=refund)
+        if kind == "outside":
+            await saga.step(charge, -1, undo=refund)
+        await saga.step(book, 2, undo=refund)
+
+    handle = paying.start("outside", id="out")
+    assert shop.settle(handle) == "COMPENSATED"
+    assert undone == [(-1, None, "out/2"), (1, "charge of 1", "out/1")]
+    assert [(step.number, step.state, step.attempt) for step in handle.history()[:2]] == [
+        ("1", "DONE", 1),
+        ("2", "FAILED", 2),
+    ]
+    undone.clear()
+    assert shop.settle(paying.start("inside", id="in")) == "COMPENSATED"
+    assert undone == [(1, "charge of 1", "in/1")]
+
+
+@pytest.mark.parametrize(("outside", "commits"), [(False, 2), (True, 3)])
+def test_step_is_recorded_at_once_or_where_it_left_nothing_before_the_next_body_begins(
+    shop: Shop, outside: bool, commits: int
+) -> None:
+    seen: list[list[tuple[Any, ...]]] = []
+
+    def look() -> None:
+        seen.append(shop.query("SELECT path, state FROM trilho.saga_steps ORDER BY path"))
+
+    def look_inside(tx: Tx) -> None:
+        look()
+
+    @shop.app.saga
+    async def looking(saga: Saga) -> None:
+        for _ in range(3):
+            await saga.step(look if outside else look_inside)
+
+    handle = looking.start()
+    points: list[str] = []
+    with shop.at_points(points.append):
+        assert shop.settle(handle) == "COMPLETED"
+    assert seen == [[], [("1", "DONE")], [("1", "DONE"), ("2", "DONE")]]
+    assert [step.state for step in handle.history()] == ["DONE"] * 3
+    assert points.count("saga.record_after_commit") == commits
+
+
 def test_log_says_nothing_twice(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
 

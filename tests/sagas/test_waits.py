@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tests.events.conftest import Identity
+from tests.events.world import Identity
 from tests.lab.poll import eventually
 from tests.sagas.conftest import Shop, do, refuse, undo
 from trilho import Event, Saga, SagaFailed, SagaStateError, SagaTimeout, UnknownSaga
@@ -250,11 +250,8 @@ def test_event_that_comes_while_the_run_suspends_is_seen(shop: Shop) -> None:
             )
 
     handle = paying.start()
-    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, deliver
-    try:
+    with shop.at_points(deliver):
         assert shop.settle(handle) == "COMPLETED"
-    finally:
-        shop.app.database.faults.hit = hit
     assert handle.get(1) == 7
 
 
@@ -268,11 +265,8 @@ def test_signal_that_comes_while_the_run_suspends_is_seen(shop: Shop) -> None:
             handle.signal("answer", {"yes": True})
             handle.signal("answer", 2)
 
-    hit, shop.app.database.faults.hit = shop.app.database.faults.hit, deliver
-    try:
+    with shop.at_points(deliver):
         assert shop.settle(handle) == "COMPLETED"
-    finally:
-        shop.app.database.faults.hit = hit
 
 
 def test_run_that_is_not_its_own_can_be_neither_called_nor_undone(shop: Shop) -> None:

@@ -1,5 +1,6 @@
 """`trilho.testing`: the fixture that users' own tests have."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,8 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from tests.jobs.shop import Shop, rolled_back
-from trilho import Trilho, Tx
+from trilho import Saga, Trilho, Tx
+from trilho.events.nudge import Nudge
 from trilho.testing import Harness, StillBusy
 
 
@@ -244,3 +246,54 @@ def test_no_connection_is_left_open(request: pytest.FixtureRequest, trilho_app: 
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ).fetchone()
     assert row == (0,)
+
+
+def test_nobody_is_told_of_events_on_the_application_s_own_database(
+    trilho_app: Trilho, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Nudge] = []
+    monkeypatch.setattr(Nudge, "__call__", lambda nudge: told.append(nudge))
+    outbox = trilho_app.bus.outbox  # as when a module has declared handlers
+    harness = request.getfixturevalue("trilho")
+    trilho_app.bus.publish("orders", {"id": 1}, key=1)
+    assert told == []
+    harness._stack.close()
+    assert trilho_app.bus.outbox is outbox
+
+
+def test_sagas_run_where_an_event_loop_runs_already(trilho: Harness, send: Any) -> None:
+    def note(to: str, tx: Tx) -> str:
+        tx.connection.execute("INSERT INTO people VALUES (%s)", (to,))
+        return to
+
+    async def wait() -> str:
+        await asyncio.sleep(0)
+        return "waited"
+
+    @trilho.app.saga(name="welcome")
+    async def welcome(saga: Saga, to: str) -> list[str]:
+        return [await saga.step(note, to), await saga.step(wait), await saga.step(send, to)]
+
+    async def test() -> list[str]:
+        handle = await welcome.astart("ana")
+        trilho.run_until_idle()
+        return await handle.aget(timeout=1)
+
+    assert asyncio.run(test()) == ["ana", "waited", "Welcome to ana"]
+
+
+def test_published_events_reach_the_sagas_that_wait_for_them_once(trilho: Harness) -> None:
+    @trilho.app.saga(name="paid twice", events=("paid",))
+    async def paid_twice(saga: Saga, order: int) -> list[int]:
+        return [(await saga.wait_event("paid", key=order))["amount"] for _ in range(2)]
+
+    handle = paid_twice.start(7)
+    trilho.app.bus.publish("paid", {"amount": 1}, key=7)
+    trilho.run_until_idle()
+    assert handle.state == "WAITING"
+    trilho.app.bus.publish("paid", {"amount": 2}, key=8)
+    trilho.run_until_idle()
+    assert handle.state == "WAITING"
+    trilho.app.bus.publish("paid", {"amount": 3}, key=7)
+    trilho.run_until_idle()
+    assert handle.get(timeout=1) == [1, 3]

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ from trilho.jobs import codec
 from trilho.jobs.enqueue import RowProducer
 from trilho.jobs.job import NewJob
 from trilho.jobs.store import transaction_name
-from trilho.sagas import failure
+from trilho.sagas import failure, replay
 from trilho.sagas.failure import may_be_repeated, rebuilt
 from trilho.sagas.journal import Abandoned, Journal
 from trilho.sagas.record import DONE, FAILED, OPEN, RETRY, Entry
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trilho.app import Trilho
 
 KEY = "idempotency_key"
+LEFT = "CancelledError left {}: something that it awaited was cancelled"
 STEP_KEY: ContextVar[str | None] = ContextVar("trilho_step_key", default=None)
 
 
@@ -45,6 +46,12 @@ class Body:
     kwargs: Mapping[str, Any]
     retry: Retry
     timeout: float | None = None
+
+    @property
+    def is_atomic(self) -> bool:
+        """Whether nothing is left of an attempt that fails; a function that takes no `tx` reaches elsewhere."""
+        task = self.shape.task
+        return "tx" in self.shape.given if task is None else bool(task.transactional)
 
     def pause(self, entry: Entry) -> float | None:
         """Seconds until the next attempt; None for no other."""
@@ -94,7 +101,6 @@ def begin_task(journal: Journal, entry: Entry, body: Body, delay: float) -> Entr
         entry,
         state=OPEN,
         job_id=job.id,
-        atomic=bool(body.shape.task.transactional) and (entry.atomic or entry.attempt == 1),
         due_at=limit,
         error=None,
         failure=None,
@@ -107,9 +113,23 @@ def begin_task(journal: Journal, entry: Entry, body: Body, delay: float) -> Entr
 # ---- functions
 
 
+def make_ready(journal: Journal, entry: Entry) -> None:
+    """Make durable what the body depends on, and once for all its attempts that it may leave something behind.
+
+    Raises Abandoned, SagaLimit.
+    """
+    if not replay.must_tell(journal.entries.get(entry.path), entry):
+        journal.settle()
+        return
+    faults = journal.app.database.faults
+    journal.put(replace(entry, state=OPEN, due_at=None, error=None, failure=None))
+    faults.hit("saga.open_before_commit")
+    journal.flush()
+    faults.hit("saga.open_after_commit")
+
+
 async def run_here(journal: Journal, entry: Entry, body: Body) -> Entry:
     """One attempt of a function; the entry as it is recorded, whatever became of it. Raises Abandoned."""
-    journal.settle()
     tx = Tx(journal.app.database, application_name=transaction_name(journal.claim.token))
     try:
         return await _attempt(journal, entry, body, tx)
@@ -129,24 +149,29 @@ async def _attempt(journal: Journal, entry: Entry, body: Body, tx: Tx) -> Entry:
         value = await _called(journal, body, body.shape.filled(tx, key), key)
         tx.flush()
     done = replace(entry, state=DONE, result=_stored(journal, body.shape, value), due_at=None, error=None, failure=None)
-    if tx.untouched:
-        journal.put(done)
+    journal.put(done)
+    if not tx.untouched:
+        _commit(journal, tx)
+    elif not body.is_atomic:  # else it has left nothing, and is recorded before the next body begins
         journal.flush()
-    else:
-        journal.put(done)
-
-        def last(connection: Connection) -> None:
-            journal.write(connection)
-            faults.hit("saga.step_before_commit")
-
-        tx.pending.last = last
-        try:
-            tx.commit()
-        except psycopg.OperationalError as error:
-            raise Abandoned(f"nobody's attempt: {error}") from error
-        journal.written()
-    faults.hit("saga.step_after_commit")
     return done
+
+
+def _commit(journal: Journal, tx: Tx) -> None:
+    """The step's effects and its record."""
+    faults = journal.app.database.faults
+
+    def last(connection: Connection) -> None:
+        journal.write(connection)
+        faults.hit("saga.step_before_commit")
+
+    tx.pending.last = last
+    try:
+        tx.commit()
+    except psycopg.OperationalError as error:
+        raise Abandoned(f"nobody's attempt: {error}") from error
+    faults.hit("saga.step_after_commit")
+    journal.written()
 
 
 async def _called(journal: Journal, body: Body, given: Mapping[str, Any], key: str) -> Any:
@@ -156,18 +181,32 @@ async def _called(journal: Journal, body: Body, given: Mapping[str, Any], key: s
         result = body.shape.function(*body.args, **body.kwargs, **given)
         if not inspect.isawaitable(result):
             return result
-        if body.timeout is None:
-            return await result
-        try:
-            async with asyncio.timeout(body.timeout) as limit:
-                return await result
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise SagaTimeout(f"step {body.shape.name} took longer than {body.timeout:g} s") from error
+        return await _in_time(body, result)
+    except asyncio.CancelledError as error:
+        if is_ending(error):
+            raise
+        raise RuntimeError(LEFT.format(f"step {body.shape.name}")) from error
     finally:
         STEP_KEY.reset(token)
         journal.in_body = None
+
+
+async def _in_time(body: Body, result: Awaitable[Any]) -> Any:
+    if body.timeout is None:
+        return await result
+    try:
+        async with asyncio.timeout(body.timeout) as limit:
+            return await result
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise SagaTimeout(f"step {body.shape.name} took longer than {body.timeout:g} s") from error
+
+
+def is_ending(error: asyncio.CancelledError) -> bool:
+    """Whether the stretch is being ended; else the user's code has cancelled what it awaited, which is its failure."""
+    task = asyncio.current_task()
+    return isinstance(error, Exception) or task is None or bool(task.cancelling())
 
 
 def _stored(journal: Journal, shape: Shape, value: Any) -> str:
@@ -183,7 +222,6 @@ def _stored(journal: Journal, shape: Shape, value: Any) -> str:
 
 
 def _failed(journal: Journal, entry: Entry, body: Body, error: Exception) -> Entry:
-    journal.forget(entry.path)
     told = failure.recorded(error)
     pause = pause_after(body.retry, entry.attempt, error)
     failed = replace(

@@ -64,8 +64,7 @@ class SagaHandle(Generic[R]):
 
         Raises SagaFailed when it was undone, SagaStuck when it waits for a person, UnknownSaga, TimeoutError.
         """
-        self._app.sagas.waiter.wait(self.id, timeout)
-        return self._result(self.run())
+        return self._result(self._app.sagas.waiter.wait(self.id, timeout))
 
     def _result(self, run: SagaRun) -> R:
         if run.state == COMPENSATED:

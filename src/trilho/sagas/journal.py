@@ -88,11 +88,6 @@ class Journal:
         self.entries[entry.path] = self._new[entry.path] = entry
         self._decided = self._decided or decided
 
-    def forget(self, path: str) -> None:
-        """The entry was not written, and will be another one."""
-        self.entries.pop(path, None)
-        self._new.pop(path, None)
-
     def _ensure_room(self, entry: Entry) -> None:
         if len(self.entries) >= MOST_ENTRIES:
             raise SagaLimit(f"saga {self.run.id!r} has recorded {MOST_ENTRIES} steps: split it with saga.call()")

@@ -95,7 +95,10 @@ def mismatch(entry: Entry, call: Call) -> Mismatch | None:
 
 
 def of_step(call: Call, entry: Entry | None, pause: Pause, now: datetime) -> Decision:
-    """A step or an undo. A task's attempt that failed waits in RETRY without a time, a function's with one."""
+    """A step or an undo. A task's attempt that failed waits in RETRY without a time, a function's with one.
+
+    A function that is OPEN was cut short with its process, which is nobody's attempt: the same one begins again.
+    """
     if entry is None:
         return Begin(1)
     if (wrong := mismatch(entry, call)) is not None:
@@ -108,6 +111,8 @@ def of_step(call: Call, entry: Entry | None, pause: Pause, now: datetime) -> Dec
 
 
 def _of_open_step(entry: Entry, now: datetime) -> Decision:
+    if entry.job_id is None:
+        return Begin(entry.attempt)
     if entry.due_at is None:
         return Stay()
     return Expire(entry) if entry.timed_out or now >= entry.due_at else Stay(entry.due_at)
@@ -186,9 +191,23 @@ def of_mark(call: Call, entry: Entry | None, value: str) -> Decision:
 # ---- undoing
 
 
+def must_tell(known: Entry | None, entry: Entry) -> bool:
+    """Whether the record has to say, before the function of a step begins, that something of it may be left."""
+    return not entry.atomic and (known is None or known.atomic)
+
+
 def unsettled(entries: Iterable[Entry]) -> list[Entry]:
     """Steps whose outcome is still open: nothing may be undone before it is known."""
     return [entry for entry in entries if entry.kind in (STEP, CALL) and not entry.ended]
+
+
+def given_up(entry: Entry) -> Entry | None:
+    """How an unsettled entry ends of which nothing runs any more; None where something has to be ended first."""
+    if entry.state == RETRY:
+        return replace(entry, state=FAILED, due_at=None)
+    if entry.kind == STEP and entry.job_id is None:
+        return replace(entry, state=FAILED, error="its outcome is not known: its process ended before it did")
+    return None
 
 
 def to_undo(entries: Iterable[Entry]) -> list[Entry]:

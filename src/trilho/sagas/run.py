@@ -1,7 +1,9 @@
 """The body of a stretch's job: plays the function, and decides how the stretch ends."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Reject
@@ -13,6 +15,7 @@ from trilho.jobs.attempt import running
 from trilho.jobs.job import NewJob
 from trilho.log import get_logger
 from trilho.sagas import failure, store
+from trilho.sagas.bodies import LEFT, is_ending
 from trilho.sagas.journal import Abandoned, Journal
 from trilho.sagas.record import CANCELLED_RUN, FAILED_RUN, TIMED_OUT_RUN, Claim, Failure
 from trilho.sagas.saga import Saga
@@ -95,18 +98,11 @@ class RunOfStretch:
 
     async def _function(self) -> tuple[str, Exception | None]:
         """Its value as JSON, or what it raised; raises Stuck where it does not fit the record."""
-        text, raised = "null", None
         try:
             arguments = self.definition.loaded(self.run)
         except TypeError as error:
             raise Stuck(str(error)) from error
-        try:
-            value = await self.definition.function(Saga(self.stretch), *arguments.args, **arguments.kwargs)
-            text = self._dumped(value)
-        except (Suspended, Stopped):
-            pass
-        except Exception as error:
-            raised = error
+        text, raised = await self._called(arguments)
         if self.stretch.abandoned is not None:
             raise Abandoned(f"the stretch has ended: {self.stretch.abandoned!r}") from self.stretch.abandoned
         if self.stretch.mismatch is not None:
@@ -114,6 +110,19 @@ class RunOfStretch:
         if not self.stretch.scope.suspended and (left := unvisited(self.stretch)) is not None:
             raise Stuck(left) from raised
         return text, raised
+
+    async def _called(self, arguments: BoundArguments) -> tuple[str, Exception | None]:
+        try:
+            value = await self.definition.function(Saga(self.stretch), *arguments.args, **arguments.kwargs)
+            return self._dumped(value), None
+        except (Suspended, Stopped):
+            return "null", None
+        except Exception as error:
+            return "null", error
+        except asyncio.CancelledError as error:
+            if is_ending(error):
+                raise
+            return "null", RuntimeError(LEFT.format(f"saga {self.run.name}"))
 
     async def _undo(self) -> Ending:
         self.stretch.reopen()

@@ -37,7 +37,7 @@ class Sagas:
         self._app = app
         self.definitions: dict[str, SagaDefinition[Any, *tuple[Any, ...]]] = {}
         self.replay_always = False
-        self._topics: set[str] = set()
+        self.topics: set[str] = set()
         self._shapes: WeakKeyDictionary[Any, Shape] = WeakKeyDictionary()
 
     # ---- defining
@@ -64,8 +64,8 @@ class Sagas:
 
     def _listen(self, topics: Sequence[str]) -> None:
         """Have a consumer group of our own keep the events that sagas may wait for."""
-        new = [topic for topic in topics if topic not in self._topics]
-        self._topics.update(new)
+        new = [topic for topic in topics if topic not in self.topics]
+        self.topics.update(new)
         if new:
             self._app.bus.subscribe(*new, group=GROUP)(Delivery(self._app).keep)
 

@@ -231,16 +231,12 @@ WHERE saga_id = %(id)s AND path = %(path)s AND (state IN ('WAITING', 'RETRY') OR
   AND NOT EXISTS (SELECT FROM trilho.jobs j WHERE j.id = t.job_id AND j.finished_at IS NULL)
 RETURNING path;
 
--- name: states
-SELECT id, state FROM trilho.sagas WHERE id = %(id)s;
-
 -- name: await
--- Ask for an announcement of the end, and look.
-WITH asked AS (
-    UPDATE trilho.sagas SET awaited = true
-    WHERE id = %(id)s AND NOT awaited AND finished_at IS NULL AND state <> 'STUCK' RETURNING id, state)
-SELECT id, state FROM asked
-UNION ALL SELECT id, state FROM trilho.sagas WHERE id = %(id)s AND NOT EXISTS (SELECT FROM asked);
+-- Ask for an announcement of the end; where nothing is changed, it may have come already. The commit is not waited for,
+-- as nothing but a wake-up is lost with it; the end of the run would have to wait for the row until then.
+UPDATE trilho.sagas SET awaited = true
+WHERE id = %(id)s AND NOT awaited AND finished_at IS NULL AND state <> 'STUCK'
+  AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off';
 
 -- name: view
 SELECT id, name, version, state, verdict, error, stuck, args, result, failure, wake_at, deadline, cancel_requested_at,

@@ -15,7 +15,7 @@ from trilho.errors import ConfigurationError, PermanentError
 from trilho.events.envelope import key_bytes
 from trilho.jobs import codec
 from trilho.sagas import replay, store
-from trilho.sagas.bodies import Body, begin_task, run_here
+from trilho.sagas.bodies import Body, begin_task, make_ready, run_here
 from trilho.sagas.failure import rebuilt
 from trilho.sagas.journal import Abandoned, Journal
 from trilho.sagas.record import (
@@ -184,9 +184,10 @@ class Stretch:
         limit = self.journal.app.settings.max_payload
         args, _ = codec.dump_arguments(f"step {call.name}", body.args, {}, limit)
         self._compare(call, args)
-        undo_name = None if undo is None else undo.body.shape.name
-        entry = await self.advance(call, Entry(call.path, STEP, call.name, OPEN, args=args, undo=undo_name), body)
-        return body.shape.result(entry.result)
+        new = Entry(call.path, STEP, call.name, OPEN, args=args)
+        if undo is not None:
+            new = replace(new, undo=undo.body.shape.name, atomic=body.is_atomic)
+        return body.shape.result((await self.advance(call, new, body)).result)
 
     def _compare(self, call: Call, args: str) -> None:
         """In tests other arguments than the recorded ones are found, too."""
@@ -208,10 +209,13 @@ class Stretch:
             if isinstance(decision, Expire):
                 self._expire(decision.entry)
             assert isinstance(decision, Begin)
-            begun = replace(entry or new, attempt=decision.attempt)
+            begun = replace(entry or new, attempt=decision.attempt, atomic=new.atomic and (entry or new).atomic)
             if body.shape.task is not None:
                 begin_task(self.journal, begun, body, decision.delay)
                 self.suspend(self.journal.entries[call.path].due_at)
+            with self._io():
+                make_ready(self.journal, begun)
+            self._frontier()  # what was written came back with the news of a cancel
             with self._io():
                 await run_here(self.journal, begun, body)
             self._look_again()

@@ -7,7 +7,7 @@ from trilho.db.text import escaped
 from trilho.jobs import codec
 from trilho.sagas import replay, steering
 from trilho.sagas.bodies import Body
-from trilho.sagas.record import CALL, DONE, ENDED_WELL, FAILED, OPEN, RETRY, UNDO, UNDO_SUFFIX, Entry
+from trilho.sagas.record import CALL, DONE, ENDED_WELL, FAILED, OPEN, UNDO, UNDO_SUFFIX, Entry
 from trilho.sagas.replay import Call
 from trilho.sagas.shape import RESULT
 from trilho.sagas.stretch import Stretch, Undoing
@@ -44,8 +44,8 @@ class Compensation:
         journal = self.stretch.journal
         waiting = False
         for entry in replay.unsettled(journal.entries.values()):
-            if entry.state == RETRY:
-                journal.put(replace(entry, state=FAILED, due_at=None))
+            if (ended := replay.given_up(entry)) is not None:
+                journal.put(ended)
             else:
                 self._end(entry)
                 waiting = True

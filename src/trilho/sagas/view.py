@@ -8,6 +8,7 @@ from typing import Any
 from trilho.jobs import codec
 from trilho.sagas.record import FINISHED
 
+LONGEST_PAGE = 1000
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=timezone.utc), timedelta(microseconds=1)
 
 
@@ -76,12 +77,19 @@ class SagaStep:
 
 @dataclass(frozen=True, slots=True)
 class SagaFilter:
-    """Which runs to list, newest first; `cursor` is the `next_cursor` of the page before."""
+    """Which runs to list, newest first; `cursor` is the `next_cursor` of the page before.
+
+    Raises ValueError for a `limit` that is not between 1 and 1000.
+    """
 
     state: str | None = None
     name: str | None = None
     limit: int = 50
     cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= LONGEST_PAGE:
+            raise ValueError(f"a page has 1 to {LONGEST_PAGE} runs, not {self.limit!r}")
 
     def place(self) -> tuple[datetime | None, str | None]:
         """Where the page before ended; raises ValueError for what is no cursor of ours."""

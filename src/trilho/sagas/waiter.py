@@ -2,11 +2,12 @@
 
 import time
 
-from trilho.db.pool import Connection, Database
+from trilho.db.pool import Database
 from trilho.db.wakeups import Listener, polling_pauses, wait_until
 from trilho.errors import UnknownSaga
+from trilho.sagas import store
 from trilho.sagas.record import FINISHED, STUCK
-from trilho.sagas.store import SQL
+from trilho.sagas.view import SagaRun
 
 
 class SagaWaiter:
@@ -16,22 +17,21 @@ class SagaWaiter:
         self._database = database
         self._listener = listener
 
-    def wait(self, saga_id: str, timeout: float | None = None) -> None:
+    def wait(self, saga_id: str, timeout: float | None = None) -> SagaRun:
         """Wait until the run is finished or STUCK; raises UnknownSaga, TimeoutError after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = polling_pauses()
         with self._listener.watching([f"saga:{saga_id}"]) as bell:
-            state = self._database.run(_state, "await", saga_id)
-            while state not in FINISHED | {STUCK}:
-                left = 60.0 if deadline is None else deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError(f"saga {saga_id!r} is {state} after {timeout} seconds")
+            if not self._database.run(store.changed, "await", id=saga_id) and (run := self._ended(saga_id)):
+                return run
+            while (left := 60.0 if deadline is None else deadline - time.monotonic()) > 0:
                 wait_until(bell, self._listener.connected.is_set, pauses, left)
-                state = self._database.run(_state, "states", saga_id)
+                if run := self._ended(saga_id):
+                    return run
+            raise TimeoutError(f"saga {saga_id!r} did not end within {timeout} seconds")
 
-
-def _state(connection: Connection, query: str, saga_id: str) -> str:
-    row = connection.execute(SQL[query], {"id": saga_id}).fetchone()
-    if row is None:
-        raise UnknownSaga(saga_id)
-    return str(row[1])
+    def _ended(self, saga_id: str) -> SagaRun | None:
+        run = self._database.run(store.view, saga_id)
+        if run is None:
+            raise UnknownSaga(saga_id)
+        return run if run.state in FINISHED or run.state == STUCK else None

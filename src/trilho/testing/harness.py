@@ -17,11 +17,13 @@ from trilho.app import Trilho
 from trilho.db.pool import Connection
 from trilho.db.sql import beside
 from trilho.db.transaction import installed
+from trilho.events.outbox import OutboxSink
 from trilho.jobs import codec
 from trilho.jobs.enqueue import Enqueuer
 from trilho.jobs.job import Job, JobFilter, NewJob
 from trilho.jobs.runner import SliceOrder
 from trilho.jobs.task import Task
+from trilho.testing.delivery import ToSagas
 
 SQL = beside(__file__, "testing.sql")
 WORKER = "testing"
@@ -38,6 +40,7 @@ class Harness:
         self.app = app
         self.database_url = database_url
         self._failures: dict[str, deque[BaseException]] = defaultdict(deque)
+        self._to_sagas = ToSagas(app)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -61,7 +64,8 @@ class Harness:
     def run_until_idle(self, limit: int = 1000) -> list[Job]:
         """Run what is due until nothing is, with retries that are due, chains and chords; the jobs in order of start.
 
-        Raises StillBusy after `limit` attempts. Bodies that raise make their job FAILURE, as in a worker.
+        What was published reaches the sagas that wait for it, and no other handler. Raises StillBusy after `limit`
+        attempts. Bodies that raise make their job FAILURE, as in a worker.
         """
         ran: list[str] = []
         while due := self._woken_or_due():
@@ -87,6 +91,7 @@ class Harness:
         self._stack.callback(setattr, self.app.sagas, "replay_always", False)
 
     def _woken_or_due(self) -> Sequence[tuple[str, str]]:
+        self._to_sagas.deliver()
         self.app.database.run(self.app.sagas.wake_due)
         return self._due()
 
@@ -123,6 +128,10 @@ class _Silence:
         """Nothing."""
 
 
+def _nobody() -> None:
+    """Who is told of events where no relay runs."""
+
+
 _PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner", "coroutines", "streams")
 
 
@@ -130,9 +139,11 @@ _PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared"
 def redirected(app: Trilho, database_url: str) -> Iterator[None]:
     """Let `app` use another database, send no wake-ups, and be allowed to run bodies in this process."""
     settings = app.settings.model_copy(update={"database_url": database_url, "listen_url": None})
+    outbox = app.bus.outbox  # made before: it keeps the application's own database
     kept = {name: app.__dict__.pop(name) for name in _PARTS if name in app.__dict__}
     app.settings = settings
     app.enqueuer = Enqueuer(app.database, _Silence())
+    app.bus.outbox = OutboxSink(nudge=_nobody)
     app.shared.deadline = math.inf
     app.set_current()
     try:
@@ -143,6 +154,7 @@ def redirected(app: Trilho, database_url: str) -> Iterator[None]:
         for name in _PARTS:
             app.__dict__.pop(name, None)
         app.__dict__.update(kept)
+        app.bus.outbox = outbox
 
 
 def _as_stored(value: Any) -> Any:

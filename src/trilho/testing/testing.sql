@@ -13,3 +13,8 @@ UPDATE trilho.sagas SET wake_at = wake_at - %(by)s, deadline = deadline - %(by)s
 
 -- name: advance_saga_steps
 UPDATE trilho.saga_steps SET due_at = due_at - %(by)s WHERE state IN ('WAITING', 'RETRY');
+
+-- name: published
+-- What sagas have not been told of yet.
+SELECT topic, 0, 0, id, key, type, time, attributes, data, content_type FROM trilho.outbox
+WHERE topic = ANY(%(topics)s) AND id <> ALL(%(known)s) ORDER BY position;

@@ -1,10 +1,17 @@
 """What the workers of the fault tests of sagas run: each effect is one row, written by a step's or an undo's own
-transaction."""
+transaction; and calls to the outside, which no transaction takes back."""
 
+import os
+import signal
+
+from tests.lab import database
 from trilho import PermanentError, Retry, Saga, SagaTimeout, Trilho, Tx
 
 app = Trilho("lab")
-TABLE = "CREATE TABLE moves (number bigint GENERATED ALWAYS AS IDENTITY, saga text, what text)"
+TABLES = (
+    "CREATE TABLE moves (number bigint GENERATED ALWAYS AS IDENTITY, saga text, what text)",
+    "CREATE TABLE calls (saga text, what text)",
+)
 BAD = "bad"
 
 
@@ -31,6 +38,24 @@ def unbook(run: str, what: str, tx: Tx) -> None:
     back(run, what, tx)
 
 
+def call(run: str, what: str) -> str:
+    """An effect outside of the run's database, as far as its transactions are concerned."""
+    with database.connect(str(app.settings.database_url)) as connection:
+        connection.execute("INSERT INTO calls (saga, what) VALUES (%s, %s)", (run, what))
+    return what
+
+
+def call_and_die(run: str, what: str) -> None:
+    """An effect that kills its process, as one that takes too much memory."""
+    call(run, what)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def call_back(run: str, what: str, result: str | None, tx: Tx) -> None:
+    """The undo of both."""
+    back(run, f"{what}, {'known' if result else 'unknown'}", tx)
+
+
 def end(kind: str) -> None:
     """The end of some runs."""
     if kind == BAD:
@@ -52,6 +77,13 @@ async def purchase(saga: Saga, run: str) -> int:
     return int(paid["amount"])
 
 
+@app.saga
+async def taxi(saga: Saga, run: str) -> None:
+    """A saga whose step ends every process that it comes to."""
+    await saga.step(move, run, "coat", undo=back)
+    await saga.step(call_and_die, run, "taxi", undo=call_back)
+
+
 @app.saga(retry=Retry(attempts=100, delay=0.05, longest=0.1))
 async def trip(saga: Saga, run: str, kind: str) -> list[str]:
     """Everything that a saga can do."""
@@ -62,5 +94,6 @@ async def trip(saga: Saga, run: str, kind: str) -> list[str]:
     except SagaTimeout:
         breakfast = await saga.call(hotel, run)
     await saga.sleep(0.1)
+    await saga.step(call, run, "taxi", undo=call_back)
     await saga.step(end, kind)
     return [flight, car, train, breakfast]
