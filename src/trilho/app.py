@@ -35,6 +35,7 @@ from trilho.jobs.decorator import BoundTask, PlainTask, TransactionalTask
 from trilho.jobs.enqueue import Enqueuer, held, producing, steps_of
 from trilho.jobs.job import PROCESSING
 from trilho.jobs.joined import Joined
+from trilho.jobs.pattern import Patterns
 from trilho.jobs.pipe import Broker, Pipe, impatient_options
 from trilho.jobs.result import Result
 from trilho.jobs.runner import Runner
@@ -118,6 +119,11 @@ class Trilho(Celery):  # type: ignore[misc]
     def enqueuer(self) -> Enqueuer:
         """What writes new jobs."""
         return Enqueuer(self.database, self.pipe)
+
+    @cached_property
+    def patterns(self) -> Patterns:
+        """What calls of each task have in common."""
+        return Patterns(self)
 
     @cached_property
     def bus(self) -> Bus:
@@ -217,11 +223,27 @@ class Trilho(Celery):  # type: ignore[misc]
         # Not countdown= or eta=: Celery would ask the broker for its queue types. The row waits, not the message.
         when, unique = run_at(self, countdown, eta), unique_of(self, name, options["task_id"], options)
         options.pop("unique", None)
+        if unique is None and when is None:
+            return self._send_plain(name, args, kwargs, options)
         if unique is None:
             return super().send_task(name, args, kwargs, trilho_run_at=when, **options)
         ticket = Ticket(options["task_id"], unique)
         result = super().send_task(name, args, kwargs, trilho_run_at=when, trilho_ticket=ticket, **options)
         ticket.give_to(result)
+        return result
+
+    def _send_plain(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Enqueue for now; what Celery would say as it did before is not said by Celery again."""
+        job_id, key = options["task_id"], self.patterns.key(name, options)
+        job = self.patterns.job(key, args or (), kwargs or {}, job_id)
+        with self.producer_or_acquire(options.pop("producer", None)) as producer:
+            if job is None:
+                result = super().send_task(name, args, kwargs, producer=producer, **options)
+                self.patterns.learn(key, producer, job_id)
+                return result
+            self.amqp.take(producer, [job])
+        result = (options.get("result_cls") or self.AsyncResult)(job_id)
+        result.ignored = options.get("ignore_result")
         return result
 
     def producer_or_acquire(self, producer: Any = None) -> AbstractContextManager[Any]:

@@ -31,9 +31,9 @@ ELSEWHERE = IN_CLIENTS + ADOPTING + OF_EVENTS + OF_SAGAS + OF_SLICES + OF_ADMINI
 IN_WORKERS = [point for point in POINTS if point not in ELSEWHERE]
 
 
-def produce(lab: Lab, key: str, fault: str) -> int:
+def produce(lab: Lab, key: str, fault: str, *how: str) -> int:
     """Run the program that saves a row and enqueues a job; its exit code."""
-    command = [sys.executable, "-m", "tests.faults.apps.producer", key]
+    command = [sys.executable, "-m", "tests.faults.apps.producer", key, *how]
     environment = {**os.environ, **lab.environment(fault=fault)}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=30).returncode
 
@@ -45,9 +45,12 @@ def test_client_killed_while_it_enqueues_leaves_row_and_job_or_neither(lab: Lab,
     ((rows,),) = lab.query("SELECT value FROM counters WHERE name = 'a'")
     jobs = sum(lab.states().values())
     assert rows == jobs == (1 if "before" in point else 2)
+    assert produce(lab, "alone", f"{point}=kill", "alone") == -9
+    durable = ["healthy"] if "before" in point else ["healthy", "killed", "alone"]
+    assert sum(lab.states().values()) == len(durable)
     lab.worker("w1")
-    lab.all_succeed(jobs)
-    assert account(["healthy", "killed"][:jobs], lab.effects()) == EXACT
+    lab.all_succeed(len(durable))
+    assert account(durable, lab.effects()) == EXACT
 
 
 @pytest.mark.timeout(120)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import decimal
+import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -103,3 +104,10 @@ def test_limit_is_exact(args: list[Any], size: int) -> None:
 def test_shortened_text_is_bounded(text: str) -> None:
     assert len(codec.shortened(text)) <= codec.MAX_ERROR + 3
     assert codec.shortened(text[: codec.MAX_ERROR]) == text[: codec.MAX_ERROR]
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\ud800"', "[" * 300 + "]" * 300, "NaN", "1e400", "-0.0", "1" * 50, '{"a":1,"a":2}']
+)
+def test_what_is_read_is_what_python_reads(text: str) -> None:
+    assert repr(codec.loads(text)) == repr(json.loads(text))

@@ -84,7 +84,7 @@ def test_late_end_of_a_lost_claim_changes_nothing(connection: Connection, late: 
 def test_end_with_a_token_of_nobody_changes_nothing(connection: Connection, late: str) -> None:
     job = claimed(connection)
     before = whole(connection)
-    assert settle(connection, LATE[late](replace(job, claim_token=uuid4()))) == set()
+    assert settle(connection, LATE[late](job._replace(claim_token=uuid4()))) == set()
     assert whole(connection) == before
 
 

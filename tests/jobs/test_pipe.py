@@ -27,6 +27,13 @@ class Broker:
         self.go_on = threading.Event()
         self.go_on.set()
 
+    def post(self, address: Address, jobs: Sequence[Any]) -> bool:
+        return False
+
+    def confirm(self) -> None: ...
+
+    def open_line(self) -> None: ...
+
     def send(self, address: Address, jobs: Sequence[Any]) -> None:
         self.go_on.wait(20)
         if self.away or address.queue == self.refuses:

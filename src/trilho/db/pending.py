@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from psycopg.rows import tuple_row
 from sqlalchemy.orm import SessionTransaction
 
 from trilho.db.pool import Connection, Database
@@ -100,8 +101,12 @@ class Pending:
 
 
 def executor(connection: Connection) -> Execute:
-    """Runs statements on a psycopg connection."""
-    return lambda statement, values: connection.execute(statement.encode(), values).fetchall()
+    """Runs statements on a psycopg connection, whatever rows its owner likes."""
+
+    def execute(statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        return connection.cursor(row_factory=tuple_row).execute(statement.encode(), values).fetchall()
+
+    return execute
 
 
 def by_sink(entries: Sequence[tuple[Sink, Row]]) -> dict[Sink, list[Row]]:

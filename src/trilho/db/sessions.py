@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from trilho.db.pending import Execute, Pending
+from trilho.db.pending import Execute, Pending, executor
 from trilho.db.pool import Connection
 from trilho.db.sql import for_sqlalchemy
 from trilho.errors import TransactionError
@@ -74,7 +75,10 @@ def _transaction_ended(session: Session, transaction: SessionTransaction) -> Non
 
 
 def alchemy_executor(connection: AlchemyConnection) -> Execute:
-    """Runs statements on a SQLAlchemy connection, whatever its driver."""
+    """Runs statements on a SQLAlchemy connection, whatever its driver; past it, if that is our own."""
+    driver = driver_connection(connection)
+    if isinstance(driver, psycopg.Connection):
+        return executor(driver)
 
     def execute(statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         return connection.execute(text(for_sqlalchemy(statement)), dict(values)).fetchall()

@@ -109,7 +109,7 @@ class Listener:
 
     def _hand_out(self, connection: Connection) -> None:
         while self._watchers:
-            for notice in connection.notifies(timeout=IDLE_CLOSE, stop_after=1):
+            for notice in connection.notifies(timeout=IDLE_CLOSE):
                 with self._lock:
                     bells = tuple(self._watchers.get(notice.payload, ()))
                 for bell in bells:

@@ -41,12 +41,16 @@ class RowAMQP(AMQP):  # type: ignore[misc]
     ) -> Any:
         """As Celery's; for texts that are plain to see it need not be asked."""
         if options.get("argsrepr") is None and options.get("kwargsrepr") is None and isinstance(kwargs or {}, dict):
-            options["argsrepr"], options["kwargsrepr"] = self.reprs(args or (), kwargs or {})
+            options["argsrepr"], options["kwargsrepr"] = self.reprs(args or (), kwargs or {}, self.repr_levels)
         return super().as_task_v2(task_id, name, args, kwargs, *others, **options)
 
-    def reprs(self, args: Any, kwargs: dict[str, Any]) -> tuple[str, str]:
+    @property
+    def repr_levels(self) -> int:
+        """How deep Celery looks into arguments."""
+        return int(self.app.conf.task_repr_maxlevels)
+
+    def reprs(self, args: Any, kwargs: Mapping[str, Any], levels: int) -> tuple[str, str]:
         """The texts of arguments, as Celery makes them."""
-        levels = self.app.conf.task_repr_maxlevels
         return _repr(args, self.argsrepr_maxsize, levels), _repr(kwargs, self.kwargsrepr_maxsize, levels)
 
     def _create_task_sender(self) -> Any:
@@ -66,7 +70,7 @@ class RowAMQP(AMQP):  # type: ignore[misc]
             if (ticket := options.get("trilho_ticket")) is None:
                 self._take(producer, name, sent, place)
             else:
-                self._enqueue(producer, [self._unique(name, sent, place, ticket)])
+                self.take(producer, [self._unique(name, sent, place, ticket)])
             after.send(sender=name, body=body, headers=headers, exchange="", routing_key=target)
 
         return send_task_message
@@ -99,9 +103,10 @@ class RowAMQP(AMQP):  # type: ignore[misc]
         ):
             attempt.new_jobs += [row for row in rows if row.id != attempt.job.id]
         else:
-            self._enqueue(producer, rows)
+            self.take(producer, rows)
 
-    def _enqueue(self, producer: Any, rows: Sequence[NewJob | UniqueJob]) -> None:
+    def take(self, producer: Any, rows: Sequence[NewJob | UniqueJob]) -> None:
+        """Enqueue rows, with those of the producer if it gathers them."""
         if isinstance(producer, RowProducer):
             producer.rows += rows
         else:

@@ -4,10 +4,12 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, get_args, get_type_hints
 
 from kombu.utils import json as kombu_json
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import from_json
 
 from trilho.errors import PayloadTooLarge
 
@@ -26,6 +28,8 @@ class Encoder(kombu_json.JSONEncoder):  # type: ignore[misc]
 
 _DECODER = json.JSONDecoder(object_hook=kombu_json.object_hook)
 _ENCODER = Encoder(separators=(",", ":"))
+_TYPED = '"__type__"'
+"""What every text contains in which kombu has wrapped a value that JSON does not know."""
 
 
 def dumps(value: Any) -> str:
@@ -36,7 +40,12 @@ def dumps(value: Any) -> str:
 
 def loads(text: str | None) -> Any:
     """The value of a JSON text; None for no text."""
-    return None if text is None else _DECODER.decode(text)
+    if text is None:
+        return None
+    if _TYPED not in text:
+        with suppress(ValueError):  # half of a surrogate pair, very deep nesting: Python's decoder takes these, too
+            return from_json(text)
+    return _DECODER.decode(text)
 
 
 def dump_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> tuple[str, str]:

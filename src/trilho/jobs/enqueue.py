@@ -15,7 +15,7 @@ from trilho.db.pending import write_now
 from trilho.db.pool import Database
 from trilho.db.transaction import ambient
 from trilho.errors import DuplicateJob, TransactionError
-from trilho.jobs import codec
+from trilho.jobs import codec, store
 from trilho.jobs.attempt import running
 from trilho.jobs.job import DueJob, NewJob
 from trilho.jobs.store import SQL, rows_json
@@ -130,8 +130,20 @@ class Enqueuer:
                 tx.add(sink, row)
         elif self.database.settings.require_transaction and running() is None:
             raise TransactionError("TRILHO_REQUIRE_TRANSACTION is set: enqueue inside app.transaction() or app.join()")
-        else:
+        elif len(entries) > 1 or not self._write_one(*entries[0]):
             write_now(self.database, entries)
+
+    def _write_one(self, sink: Any, job: Any) -> bool:
+        """Whether it was a plain job, and is durable by the cheaper statement; not if its id is taken."""
+        if sink is not self.jobs or job.held or job.operation is not None:
+            return False
+        faults = self.database.faults
+        faults.hit("enqueue.before_commit")
+        if not self.database.run(store.enqueue_one, job):
+            return False
+        faults.hit("enqueue.after_commit")
+        self.jobs.committed((job,))
+        return True
 
 
 class RowProducer:
@@ -193,8 +205,8 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
         kept["timelimit"] = headers["timelimit"]
     kept["properties"] = {name: value for name, value in message.properties.items() if value}
     around = trace.current()
-    if around.correlation_id not in {None, headers.get("root_id")} or around.traceparent is not None:
-        kept[TRACE] = {"correlation_id": around.correlation_id, "traceparent": around.traceparent}
+    if (told := trace_header(around, headers.get("root_id"))) is not None:
+        kept[TRACE] = told
     return NewJob(
         id=checked_id(headers["id"]),
         task=task,
@@ -217,6 +229,13 @@ def job_of(task: str, message: Message, place: Placement) -> NewJob:
         cause=around.causation_id,
         via=around.via,
     )
+
+
+def trace_header(around: trace.Trace, root_id: str | None) -> dict[str, str | None] | None:
+    """What a job has to carry of the operation around it; None where its root job tells it all."""
+    if around.correlation_id in {None, root_id} and around.traceparent is None:
+        return None
+    return {"correlation_id": around.correlation_id, "traceparent": around.traceparent}
 
 
 def moment(value: Any, zone: tzinfo) -> datetime | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from trilho.jobs import codec
 
@@ -65,9 +65,8 @@ class DueJob:
     alone: bool = False  # it has ended a process, or may have: it is claimed alone
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A job as its worker gets it."""
+class Claimed(NamedTuple):
+    """A job as its worker gets it: the columns of every statement that hands jobs to a worker, in their order."""
 
     id: str
     task: str

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from celery.app.task import Context
+
 from trilho.jobs import codec
 from trilho.jobs.enqueue import TRACE
 from trilho.jobs.job import Claimed
 from trilho.trace import Trace
+
+_CELERYS_OWN = frozenset(vars(Context)) | {"lang", "task", "argsrepr", "kwargsrepr", "compression"}
+"""What is no header of the caller's, in the eyes of Celery's tracer."""
 
 
 def request_of(job: Claimed, hostname: str) -> dict[str, Any]:
@@ -36,7 +41,10 @@ def request_of(job: Claimed, hostname: str) -> dict[str, Any]:
         },
     }
     request.setdefault("timelimit", [None, None])
-    return request | (codec.loads(job.canvas) or {})
+    request |= codec.loads(job.canvas) or {}
+    if request.get("headers") is None:  # or Celery gathers them itself, in a way that costs as much as the rest of it
+        request["headers"] = {name: value for name, value in request.items() if name not in _CELERYS_OWN}
+    return request
 
 
 def trace_of(job: Claimed, request: dict[str, Any]) -> Trace:

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import args_row, class_row, dict_row
 from pydantic_core import to_json
 
 from trilho.db.pool import Connection
 from trilho.db.sql import beside
 from trilho.db.text import escaped
 from trilho.jobs.codec import shortened
-from trilho.jobs.job import Attempt, Claimed, Job, JobFilter, JobPage
+from trilho.jobs.job import Attempt, Claimed, Job, JobFilter, JobPage, NewJob
 from trilho.jobs.outcome import Finish, Outcome, Reschedule
 
 SQL = beside(__file__, "jobs.sql")
@@ -56,6 +56,15 @@ def rows_json(rows: Sequence[Any]) -> str:
     return to_json(rows, exclude_none=True).decode()
 
 
+def enqueue_one(connection: Connection, job: NewJob) -> bool:
+    """(nothing) -> PENDING for one job that is neither held nor part of an operation; whether its id was free."""
+    values = {name: getattr(job, name) for name in _COLUMNS}
+    return connection.execute(SQL["enqueue_one"], values).fetchone() is not None
+
+
+_COLUMNS = tuple(name for name in NewJob.__slots__ if name not in {"held", "operation", "cause", "via"})
+
+
 def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> list[Claimed]:
     """PENDING | RETRY -> STARTED, for those of `ids` that are due, and may be claimed together with others."""
     values = {
@@ -65,7 +74,7 @@ def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> lis
         "worker": claimant.worker,
         "worker_name": claimant.name,
     }
-    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+    with connection.cursor(row_factory=args_row(Claimed)) as cursor:
         return cursor.execute(SQL["claim"], values).fetchall()
 
 
@@ -76,7 +85,7 @@ def unclaim(connection: Connection, ids: Sequence[str], token: UUID) -> set[str]
 
 def seize(connection: Connection, job_id: str, token: UUID) -> Claimed | None:
     """PENDING | RETRY -> STARTED, for whoever ends a waiting job in this transaction."""
-    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+    with connection.cursor(row_factory=args_row(Claimed)) as cursor:
         return cursor.execute(SQL["seize"], {"id": job_id, "token": token}).fetchone()
 
 
@@ -96,7 +105,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> set[str]:
 
 def seize_expired(connection: Connection, token: UUID, limit: int) -> list[Claimed]:
     """PENDING | RETRY -> STARTED, for whoever ends those of them that have expired in this transaction."""
-    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+    with connection.cursor(row_factory=args_row(Claimed)) as cursor:
         return cursor.execute(SQL["seize_expired"], {"token": token, "limit": limit}).fetchall()
 
 
@@ -143,13 +152,13 @@ def store_others(connection: Connection, results: Sequence[OtherResult]) -> None
 
 def lock_running(connection: Connection, workers: Sequence[UUID], limit: int) -> list[Claimed]:
     """The running jobs of these processes, locked."""
-    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+    with connection.cursor(row_factory=args_row(Claimed)) as cursor:
         return cursor.execute(SQL["lock_running"], {"workers": list(workers), "limit": limit}).fetchall()
 
 
 def lock_claimed(connection: Connection, ids: Sequence[str], token: UUID) -> list[Claimed]:
     """The jobs that this claim still holds, locked."""
-    with connection.cursor(row_factory=class_row(Claimed)) as cursor:
+    with connection.cursor(row_factory=args_row(Claimed)) as cursor:
         return cursor.execute(SQL["lock_claimed"], {"ids": list(ids), "token": token}).fetchall()
 
 

@@ -25,13 +25,13 @@ class Waiter:
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = polling_pauses()
         with self.listener.watching(ids) as bell:
-            finished = ended(ids, self._database.run(_states, "await", ids))
+            finished = self._database.run(ask, ids)
             while not finished:
                 left = 60.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"{len(ids)} job(s) did not end within {timeout} seconds, such as {ids[0]!r}")
                 wait_until(bell, self.listener.connected.is_set, pauses, left)
-                finished = bell.take() or ended(ids, self._database.run(_states, "states", ids))
+                finished = bell.take() or ended(ids, self._database.run(_states, ids))
             return finished
 
 
@@ -43,5 +43,14 @@ def ended(ids: Sequence[str], states: Mapping[str, str]) -> set[str]:
     return {job_id for job_id, state in states.items() if state in FINISHED}
 
 
-def _states(connection: Connection, query: str, ids: Sequence[str]) -> dict[str, str]:
-    return dict(connection.execute(SQL[query], {"ids": list(ids)}).fetchall())
+def ask(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Have the ends of jobs announced; those that are finished already. Raises UnknownJob."""
+    rows = connection.execute(SQL["await"], {"ids": list(ids)}).fetchall()
+    finished = ended(ids, {job_id: state for job_id, state, _ in rows})
+    if finished or all(awaited for _, _, awaited in rows):
+        return finished
+    return ended(ids, _states(connection, ids))
+
+
+def _states(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    return dict(connection.execute(SQL["states"], {"ids": list(ids)}).fetchall())

@@ -119,6 +119,8 @@ class Batcher:
 
     def _fill(self) -> None:
         self._scheduled = False
+        if self.closed:
+            return  # the pool may be gone
         if self._turned_away and len(self.slices) < self._processes():
             self._turned_away = False
             self._kept_until = time.monotonic() + FIRST_SHOT
@@ -130,8 +132,6 @@ class Batcher:
         self._keep_looking()
 
     def _may_start(self) -> bool:
-        if self.closed:
-            return False
         if not self.consumer.app.shared.may_run():
             self.consumer.later(0.1, self.schedule)
             return False

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from trilho.jobs.tally import SLICE
 
-MOST = 32
+MOST = 64
 """Jobs of one slice."""
+
+AIM = SLICE / 2
+"""Seconds that a slice is to last: if it were all it may, every hiccup would have some of its jobs given back."""
 
 SHORT = 0.05
 """Seconds: while jobs take less on average, messages are acknowledged early so that the next ones come in time."""
@@ -37,7 +40,7 @@ class Pace:
 
     def share(self) -> int:
         """How many jobs a slice may have."""
-        return max(1, min(MOST, int(SLICE / max(self.average, SLICE / MOST))))
+        return max(1, min(MOST, int(AIM / max(self.average, AIM / MOST))))
 
     def ahead(self) -> int:
         """How many wake-ups to hold for each process; in few steps, for each change may be a word with the broker."""

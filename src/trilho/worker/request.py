@@ -12,7 +12,6 @@ from celery.utils.serialization import get_pickled_exception
 from celery.worker import state
 from celery.worker.request import Request
 from kombu.utils.encoding import safe_repr
-from kombu.utils.objects import cached_property
 
 from trilho.jobs import codec
 from trilho.jobs.enqueue import ALONE
@@ -33,23 +32,20 @@ LEAST = 1.0
 class JobRequest(Request):  # type: ignore[misc]
     """What the parent knows of a job that it has been told of."""
 
+    direct: bool
+    """Whether the dispatcher handed it over; otherwise the broker brought it."""
+    limits: tuple[float | None, float | None]
+    """Its soft and hard time limit in seconds, as far as it or its task has one."""
+    sociable: bool
+    """Whether it may share a slice: the clock of a limit runs from the begin of the slice, a few ms too early."""
     _already_revoked = False
 
-    @cached_property  # type: ignore[untyped-decorator]
-    def direct(self) -> bool:
-        """Whether the dispatcher handed it over; otherwise the broker brought it."""
-        return bool(self._request_dict.get("trilho_direct"))
-
-    @cached_property  # type: ignore[untyped-decorator]
-    def limits(self) -> tuple[float | None, float | None]:
-        """Its soft and hard time limit in seconds, as far as it or its task has one."""
-        hard, soft = self.time_limits or (None, None)
-        return soft or self.task.soft_time_limit, hard or self.task.time_limit
-
-    @cached_property  # type: ignore[untyped-decorator]
-    def sociable(self) -> bool:
-        """Whether it may share a slice: the clock of a limit runs from the begin of the slice, a few ms too early."""
-        return not self._request_dict.get(ALONE) and all(limit is None or limit >= LEAST for limit in self.limits)
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        headers, (hard, soft) = self._request_dict, self.time_limits or (None, None)
+        self.direct = bool(headers.get("trilho_direct"))
+        self.limits = soft, hard = soft or self.task.soft_time_limit, hard or self.task.time_limit
+        self.sociable = not headers.get(ALONE) and (soft is None or soft >= LEAST) and (hard is None or hard >= LEAST)
 
     @property
     def expires(self) -> None:
@@ -77,8 +73,9 @@ class JobRequest(Request):  # type: ignore[misc]
     # ---- the end, as the row has it
 
     def on_ran(self, ran: Ran) -> None:
-        """A pool process has written what became of the attempt."""
-        state.task_ready(self, successful=ran.state == SUCCESS)
+        """A pool process has written what became of the attempt; Celery's memory of successes is left empty, for a row
+        that is claimed has none."""
+        state.task_ready(self)
         if ran.state == REVOKED:
             self.announce_revoked(expired=EXPIRED in str(ran.value))
         elif ran.state != FENCED:

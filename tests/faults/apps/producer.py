@@ -1,6 +1,6 @@
-"""A program that writes a row and enqueues a job in one transaction, and may be killed while it does.
+"""A program that writes a row and enqueues a job in one transaction, or a job alone, and may be killed while it does.
 
-`python -m tests.faults.apps.producer KEY`
+`python -m tests.faults.apps.producer KEY [alone]`
 """
 
 import os
@@ -12,15 +12,18 @@ from tests.faults.apps.application import build
 from tests.faults.apps.bodies import ledger
 
 
-def main(key: str) -> None:
+def main(key: str, alone: bool) -> None:
     """Write down `asked`, commit row and job, write down `acked`."""
     app = build()
     ledger().write(key, "asked", 1, os.getpid())
-    with app.transaction() as tx:
-        tx.session.execute(text("UPDATE counters SET value = value + 1 WHERE name = 'a'"))
+    if alone:
         app.tasks["lab.record"].delay(key)
+    else:
+        with app.transaction() as tx:
+            tx.session.execute(text("UPDATE counters SET value = value + 1 WHERE name = 'a'"))
+            app.tasks["lab.record"].delay(key)
     ledger().write(key, "acked", 1, os.getpid())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], alone="alone" in sys.argv[2:])
