@@ -3,9 +3,12 @@
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psycopg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from tests.jobs.shop import Query
 from trilho import ConfigurationError
@@ -46,6 +49,18 @@ def test_connection_that_the_server_closed_is_not_handed_out(pool: Database, que
     with pool.connection() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
         assert backend(connection) != before
+
+
+def test_transactions_whose_connections_break_leave_room_for_others(pool: Database, query: Query) -> None:
+    for _ in range(3):  # one more than the pool has room for
+        with suppress(OperationalError), pool.engine.begin() as connection:
+            connection.execute(text("SELECT 1"))
+            end_backends(query)
+            connection.execute(text("SELECT 1"))
+            pytest.fail("the connection did not break")
+    with pool.engine.begin() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    pool.engine.dispose()
 
 
 def test_verb_whose_connection_breaks_is_run_once_more(pool: Database, query: Query) -> None:

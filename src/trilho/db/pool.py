@@ -14,7 +14,7 @@ import psycopg
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -140,12 +140,22 @@ class Database:
         self._own()
         if self._engine is None:
             self._engine = create_engine("postgresql+psycopg://", creator=self._lend, poolclass=NullPool)
+            event.listen(self._engine, "close", self._give_back_broken)
         return self._engine
 
     def _lend(self) -> Connection:
         connection = self.pool.getconn()
-        connection.autocommit = False  # SQLAlchemy leaves BEGIN to the driver
+        try:
+            connection.autocommit = False  # SQLAlchemy leaves BEGIN to the driver
+        except psycopg.Error:
+            self.pool.putconn(connection)
+            raise
         return connection
+
+    def _give_back_broken(self, connection: Connection, _record: object) -> None:
+        """`close()` of a connection that broke does not give it back to its pool, for which it stays lent for ever."""
+        if connection.closed and connection._pool is not None:
+            self.pool.putconn(connection)
 
     @property
     def async_engine(self) -> AsyncEngine:
