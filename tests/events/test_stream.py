@@ -221,3 +221,15 @@ def test_busy_lane_is_let_go_when_another_member_comes(stream: World) -> None:
     assert len(stream.effects()) < 500
     stream.read(stream.name("g"), 6)
     assert sorted(map(int, stream.effects())) == list(range(600))
+
+
+def test_member_that_was_taken_for_dead_enters_its_groups_again(stream: World) -> None:
+    members, topic, group = "SELECT count(*) FROM trilho.group_members", stream.name("t"), stream.name("g")
+    stream.subscribe(topic, group)
+    stream.relay()
+    stream.consumer()
+    eventually(lambda: stream.query(members), lambda rows: rows == [(1,)])
+    stream.query("DELETE FROM trilho.group_members")
+    eventually(lambda: stream.query(members), lambda rows: rows == [(1,)])
+    stream.app.bus.publish(topic, {"n": 1})
+    eventually(stream.effects, lambda seen: seen == ["1"], timeout=30)

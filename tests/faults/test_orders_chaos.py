@@ -149,7 +149,7 @@ def tell(text: str) -> None:
 
 
 @pytest.mark.parametrize("log", LOGS)
-@pytest.mark.timeout(SECONDS + 2 * ENDING)
+@pytest.mark.timeout(6 * SECONDS + 2 * ENDING)
 def test_whatever_is_killed_every_order_ends_and_money_and_goods_add_up(
     log: str, stack: ExitStack, own_database: str, own_postgres: Postgres, own_valkey: Valkey, tmp_path: Path
 ) -> None:

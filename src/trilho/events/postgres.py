@@ -57,6 +57,8 @@ class PostgresLog:
             self._enter(connection, me)
             groups = {group for group, _ in self.subscriptions}
             members = {group: store.members(connection, group) for group in groups}
+            if any(me not in group for group in members.values()):
+                self._entered = None  # we were taken for dead, or our lease is not written yet: enter again
             identities = store.topic_identities(connection, set().union(*map(_read, members.values())))
             self._absent |= {topic for _, topic in self.subscriptions} - identities.keys()
             mine = {lane for group in members for lane in self._dealt(group, members[group], identities, me)}

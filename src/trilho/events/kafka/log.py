@@ -133,6 +133,7 @@ class KafkaLog:
             looks += 1
             self._look_at_lease()
             try:
+                self._stay()
                 self._look_at_topics()
                 if looks % LOOK_FOR_STRANGERS == 0:
                     known = self._look_for_strangers(known)
@@ -146,6 +147,11 @@ class KafkaLog:
         cut_off = self._entered not in {None, self.me()}
         for member in self._members.values():
             member.rest(cut_off)
+
+    def _stay(self) -> None:
+        """Who was taken for dead, or entered before his lease was written, is forgotten as a member."""
+        if self._entered is not None:
+            self.database.run(store.enter_groups, self._groups, self._entered)
 
     def _look_at_topics(self) -> None:
         topics = self.cluster.topics({topic for _, topic in self.subscriptions})
