@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.cli.project import Project
 from tests.lab import database as databases
+from trilho.cli.finder import load_app
+from trilho.cli.root import cli
 from trilho.cli.services import check_binding
 from trilho.errors import ConfigurationError
 from trilho.settings import Settings
@@ -56,6 +59,25 @@ def test_an_error_inside_the_app_is_told_with_its_place(project: Project) -> Non
     assert done.returncode == 1
     assert "AttributeError" in done.stderr
     assert "(wrong.py, line 3)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("attributes:nope", "has no attribute 'nope'"), ("breaking:app", r"no attribute 'nothing'.*line 2")],
+)
+def test_a_missing_attribute_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:
+    (tmp_path / "attributes.py").write_text("")
+    (tmp_path / "breaking.py").write_text("import os\nos.nothing()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=told):
+        load_app(name, tmp_path)
+
+
+def test_jobs_of_a_state_that_there_is_not_are_refused() -> None:
+    refused = CliRunner().invoke(cli, ["jobs", "list", "--state", "BOGUS"])
+    assert refused.exit_code == 2
+    assert "REVOKED" in refused.stderr
 
 
 def test_migrate_creates_the_schema(project: Project, postgres_server: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from tests.lab import database as databases
 from trilho import Trilho
 from trilho.cli.root import cli
 from trilho.errors import SagaStateError, UnknownSaga
@@ -21,7 +22,7 @@ def pay(order: int) -> str:
     return f"paid {order}"
 
 def refund(order: int) -> None:
-    raise PermanentError("the bank is closed")
+    raise PermanentError("the bank\\n  is closed")
 
 @app.saga
 async def place_order(saga: Saga, order: int) -> str:
@@ -65,7 +66,9 @@ def test_stuck_run_is_cancelled_retried_and_settled(project: tuple[Run, Callable
     work()
     assert run("cancel", "order-8").exit_code == 0
     work()
-    assert "the bank is closed" in run("list", "--state", "STUCK").stdout
+    listed = run("list", "--state", "STUCK").stdout
+    assert "the bank is closed" in listed
+    assert [len(text.splitlines()) for text in (listed, run("history", "order-8").stdout)] == [2, 4]
     assert run("retry", "order-8").exit_code == 0
     work()
     assert run("skip", "order-8", "1:undo", "--result", "null").stdout.startswith("order-8 is COMPENSATING")
@@ -80,6 +83,12 @@ def test_mistakes_are_told_in_one_line(project: tuple[Run, Callable[[], None]]) 
         (("start", "place_ordr"), "the app has no saga 'place_ordr'; there are place_order"),
         (("start", "place_order", "--args", "{}"), "--args must be a JSON list"),
         (("start", "place_order", "--args", '["x"]'), "argument 'order' of saga place_order does not fit"),
+        (("start", "place_order", "--args", "[NaN]"), "--args is not JSON: it has no such number as NaN"),
+        (("start", "place_order", "--args", "[1e999]"), "--args is not JSON: it has no such number as 1e999"),
+        (("list", "--cursor", "zzz"), "'zzz' is no cursor"),
+        (("list", "--cursor", "9" * 5000 + ":a"), "is no cursor"),
+        (("list", "--cursor", "9" * 30 + ":a"), "is no cursor"),
+        (("list", "--cursor", "5:"), "is no cursor"),
         (("start", "place_order"), "missing a required argument: 'order'"),
     ]:
         refused = run(*arguments)
@@ -87,3 +96,30 @@ def test_mistakes_are_told_in_one_line(project: tuple[Run, Callable[[], None]]) 
         assert told in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
     assert isinstance(run("show", "nobody").exception, UnknownSaga)
+    refused = run("list", "--state", "BOGUS")
+    assert refused.exit_code == 2
+    assert "COMPENSATED" in refused.stderr
+
+
+def test_signal_that_cannot_be_stored_is_refused_in_one_line(project: tuple[Run, Callable[[], None]]) -> None:
+    run, _ = project
+    run("start", "place_order", "--args", "[9.0]", "--id", "order-9")
+    assert run("start", "place_order", "--args", "[9]", "--id", "order-9").exit_code == 0
+    for arguments in ((), ("x" * 256,), ("packed", "1", "--message-id", "x" * 256)):
+        refused = run("signal", "order-9", *(arguments or ("",)))
+        assert refused.exit_code == 1
+        assert "must be a text of 1 to 255 characters" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def test_run_that_no_living_worker_knows_says_so(project: tuple[Run, Callable[[], None]], database: str) -> None:
+    run, _ = project
+    run("start", "place_order", "--args", "[5]", "--id", "order-5")
+    told = "a worker that knows the saga 'place_order': none that lives does"
+    assert told in run("show", "order-5").stdout
+    with databases.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO trilho.processes (incarnation, kind, name, hostname, pid, tasks, version, lease)"
+            " VALUES (gen_random_uuid(), 'worker', 'w', 'h', 1, '{trilho.saga.place_order}', '1', '1 hour')"
+        )
+    assert told not in run("show", "order-5").stdout

@@ -95,6 +95,12 @@ def test_attempts_of_a_job_and_the_waits_between_them() -> None:
     assert [span.worker for span in entry.spans] == [None, "w@1", None, "w@2"]
 
 
+def test_attempts_that_a_crash_cut_short_are_not_counted_against_the_limit() -> None:
+    for attempt, words in [(1, "1 of 1"), (2, "2")]:
+        [entry] = shown(jobs=[job(attempt=attempt, max_attempts=1)]).entries
+        assert entry.facts["attempt"] == words
+
+
 def test_a_job_that_waits_for_its_time_says_so() -> None:
     waiting = job("RETRY", attempt=1, finished_at=None, scheduled=True)
     failed = AttemptRow("job", 1, "RETRY", "busy", None, at(1), at(2))

@@ -73,10 +73,12 @@ def test_topic_grows_and_keeps_its_retention_and_names_that_kafka_refuses_are_re
     orders, streams = either.name("orders"), either.streams
     assert streams.create(orders, 2, days=1) == 0
     assert streams.create(orders, 5) == 2
-    assert streams.create(orders, 3) == 5
+    with pytest.raises(ValueError, match="has 5 partitions, and they only grow: not 3"):
+        streams.create(orders, 3)
+    assert streams.create(orders) == 5
     view, partitions = eventually(lambda: streams.topic(orders), lambda told: told[0].partitions == 5)
     assert (len(partitions), view.retention_seconds) == (5, 86_400)
-    streams.create(orders, 5, days=2)
+    streams.create(orders, days=2)
     eventually(lambda: streams.topic(orders)[0].retention_seconds, lambda seconds: seconds == 2 * 86_400)
     for wrong in ("a b", "", "..", "x" * 250):
         with pytest.raises(ValueError, match="is no topic name"):

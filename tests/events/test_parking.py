@@ -15,6 +15,7 @@ from trilho.db.pool import Connection
 from trilho.events import admin, store
 from trilho.events.event import Event
 from trilho.events.noting import NOTHING, Handled
+from trilho.events.options import OnFailure
 from trilho.events.retry import Retry
 from trilho.events.store import Lane, Position
 
@@ -67,6 +68,26 @@ def test_key_too_long_for_an_index_is_parked_and_others_flow(ours: World) -> Non
     ours.app.bus.publish_many(topic, [(long, {"n": 0}), ("k", {"n": 1}), (long, {"n": 2})])
     eventually(ours.effects, lambda effects: effects == ["1", "2"])
     assert [json.loads(letter.data)["n"] for letter in ours.streams.dead_letters()] == [0]
+
+
+@pytest.mark.parametrize("on_failure", ["dead_letter", "park"])
+def test_data_that_does_not_fit_the_annotation_is_not_tried_again(ours: World, on_failure: OnFailure) -> None:
+    topic, group, seen = ours.name("t"), ours.name("g"), []
+    ours.streams.create(topic, 1)
+
+    @ours.app.bus.subscribe(topic, group=group, on_failure=on_failure, retry=Retry(attempts=9, delay=60))
+    def handle(event: dict[str, int]) -> None:
+        seen.append(event)
+
+    ours.relay()
+    ours.consumer()
+    ours.app.bus.publish_many(topic, [("k", [1]), ("other", {"n": 1})])
+    ours.read(group)
+    assert seen == [{"n": 1}]
+    given_up = [(letter.attempts, letter.error) for letter in ours.streams.dead_letters(group)]
+    waiting = [(key.attempts, key.error) for key in ours.streams.parked(group) if key.next_try is None]
+    told = "DoesNotFit: the handler takes a JSON object, and the data is of the type list"
+    assert (given_up, waiting) == (([(1, told)], []) if on_failure == "dead_letter" else ([], [(1, told)]))
 
 
 def test_handler_outside_of_transactions_is_retried_outside_of_them(ours: World) -> None:

@@ -1,6 +1,7 @@
 """`/sagas`, in the router that an application mounts."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from fastapi import FastAPI
@@ -9,6 +10,8 @@ from tests.http.conftest import Client
 from tests.http.server import served
 from trilho import Saga, Trilho
 from trilho.http import install, sagas_router
+from trilho.http.sagas import State
+from trilho.sagas.record import STATES
 
 
 @pytest.fixture
@@ -33,8 +36,10 @@ def test_runs_are_listed_page_by_page_and_shown(client: Client) -> None:
     assert client.get("/sagas", params={"state": "STUCK"}).json() == {"items": [], "next_cursor": None}
     run = client.get("/sagas/order/1").json()
     assert (run["state"], run["args"], run["history"]) == ("RUNNING", {"order": 1}, [])
-    for wrong in ({"cursor": "x"}, {"limit": 0}):
+    for wrong in ({"cursor": "x"}, {"limit": 0}, {"state": "BOGUS"}, {"cursor": f"1:{'x' * 201}"}):
         assert client.get("/sagas", params=wrong).status_code == 422
+    assert set(get_args(State)) == STATES
+    assert "'COMPENSATED'" in client.get("/sagas", params={"state": "BOGUS"}).json()["detail"]
 
 
 def test_runs_are_steered(client: Client) -> None:

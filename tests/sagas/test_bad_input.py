@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from tests.sagas.conftest import Shop, do
 from trilho import ConfigurationError, PayloadTooLarge, Saga, SagaFailed
@@ -13,6 +13,10 @@ from trilho import ConfigurationError, PayloadTooLarge, Saga, SagaFailed
 
 class Order(BaseModel):
     number: int
+
+
+class Card(BaseModel):
+    number: SecretStr
 
 
 @pytest.fixture
@@ -62,6 +66,42 @@ def test_functions_that_are_no_sagas_are_refused_at_definition(shop: Shop) -> No
         shop.app.saga(name="twice")(large)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"timeout": -1}, "timeout= must be seconds above 0, or a timedelta, for a hundred years at most, not -1"),
+        ({"timeout": float("nan")}, "timeout="),
+        ({"retry": 3}, r"retry= must be a Retry\(attempts=..., delay=...\), not 3"),
+        ({"retry": 0}, "retry="),
+        ({"version": "x"}, "version= must be a whole number from 1, not 'x'"),
+        ({"version": True}, "version="),
+        ({"events": "payment"}, r"events= must be topics in a tuple or list: .*, not 'payment'"),
+        ({"events": 5}, "events="),
+        ({"queue": ""}, "queue= must be the name of a queue"),
+        ({"name": 7}, "name="),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_at_definition(shop: Shop, options: dict[str, Any], told: str) -> None:
+    async def pay(saga: Saga) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=f"saga '?(pay|7)'?: {told}"):
+        shop.app.saga(**options)(pay)
+    assert "pay" not in shop.app.sagas.definitions
+
+
+def test_equal_arguments_are_one_run_however_they_are_written(shop: Shop) -> None:
+    @shop.app.saga
+    async def paying(saga: Saga, amount: float, order: Order, tags: set[str], card: Card) -> list[Any]:
+        return [amount, order.number, sorted(tags), card.number.get_secret_value()]
+
+    kept: Any = [["a"], {"number": "4242"}]
+    handle: Any = paying.start(10.0, Order(number=1), *kept, id="pay")
+    order: Any = {"number": "1"}
+    paying.start(10, order, *kept, id="pay")
+    assert shop.settle(handle) == "COMPLETED"
+    assert handle.get(1) == [10.0, 1, ["a"], "4242"]
+
+
 def test_saga_is_not_called_but_started(order: Any) -> None:
     with pytest.raises(TypeError, match=r"begun by \.start"):
         order(None, Order(number=1))
@@ -89,6 +129,31 @@ async def unstorable_end(saga: Saga) -> Any:
 
 async def wrong_arguments(saga: Saga) -> Any:
     return await saga.step(do, "x", "y")
+
+
+async def not_awaited(saga: Saga) -> Any:
+    saga.step(do, "x")
+    await saga.step(do, "y")
+    saga.sleep(5)
+
+
+async def gather_not_awaited(saga: Saga) -> Any:
+    saga.gather(saga.step(do, "x"), saga.step(do, "y"))
+
+
+async def wait_not_awaited(saga: Saga) -> Any:
+    await saga.gather(saga.step(do, "x"), saga.step(do, "y"))
+    saga.wait_signal("packed")
+
+
+async def left_behind(saga: Saga) -> Any:
+    later = saga.step(do, "later")
+    await saga.step("do", "x")
+    await later
+
+
+async def plain_call(saga: Saga) -> Any:
+    await saga.call(no_step)
 
 
 async def no_step(saga: Saga) -> Any:
@@ -126,6 +191,11 @@ async def limited(saga: Saga) -> Any:
         (inside_a_step, "a step cannot make calls of the saga"),
         (in_another_task, "use saga.gather"),
         (not_named, "@app.saga(events=('paid',))"),
+        (not_awaited, "step do, sleep 5: made by the saga function but never awaited: await it"),
+        (gather_not_awaited, "step do, step do, gather: made"),
+        (wait_not_awaited, "wait_signal packed: made"),
+        (left_behind, "a step is a task or a function"),
+        (plain_call, "saga.call takes a saga made by @app.saga, not <function no_step"),
         (limited, "timeout= needs a task or an `async def`"),
     ],
 )

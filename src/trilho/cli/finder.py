@@ -19,7 +19,7 @@ def load_app(name: str | None, data: Path) -> Trilho:
     try:
         app = find_app(name)
     except Exception as error:
-        raise ConfigurationError(f"cannot load the app {name!r}: {_reason(error)}") from error
+        raise ConfigurationError(f"cannot load the app {name!r}: {_reason(_cause(error, name))}") from error
     if not isinstance(app, Trilho):
         raise ConfigurationError(f"{name!r} is a {type(app).__name__}, not a Trilho app: use module:attribute")
     return app
@@ -33,7 +33,13 @@ def app_name(name: str | None, data: Path) -> str:
     return str(found)
 
 
-def _reason(error: Exception) -> str:
+def _cause(error: Exception, name: str) -> BaseException:
+    """Celery takes `module:attribute` for a module when an attribute is missing: what it met before tells more."""
+    is_follow_up = isinstance(error, ModuleNotFoundError) and error.name == name and ":" in name
+    return error.__context__ or error if is_follow_up else error
+
+
+def _reason(error: BaseException) -> str:
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{place}"

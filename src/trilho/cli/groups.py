@@ -1,5 +1,6 @@
 """`trilho groups | dead-letters | parked …`: how far consumer groups are, and what they could not handle."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -7,13 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from trilho.cli.finder import load_app
-from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
+from trilho.cli.options import DEFAULT_DATA, MAX_BIGINT, MAX_INTEGER, AppOption, DataOption, JsonOption
 from trilho.cli.output import fail, print_items, print_json
+from trilho.events.admin import Streams
 from trilho.events.reset import ResetTarget
 
 GroupArgument = Annotated[str, typer.Argument(metavar="GROUP")]
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]
-NumbersArgument = Annotated[list[int], typer.Argument(metavar="NUMBER…", help="Numbers of dead letters.")]
+NumbersArgument = Annotated[
+    list[int], typer.Argument(metavar="NUMBER…", min=1, max=MAX_BIGINT, help="Numbers of dead letters.")
+]
 LaneArgument = Annotated[str, typer.Argument(metavar="KEY", help="The key as `parked list` shows it.")]
 
 groups = typer.Typer(no_args_is_help=True, help="Look at consumer groups, and let them read from elsewhere.")
@@ -70,7 +74,7 @@ def reset(
     topic: TopicArgument,
     *,
     to: Annotated[str, typer.Option("--to", help="earliest, latest, an offset, or a time as 2026-01-31T12:00+00:00.")],
-    partition: Annotated[int | None, typer.Option("--partition", min=0)] = None,
+    partition: Annotated[int | None, typer.Option("--partition", min=0, max=MAX_INTEGER)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be.")] = False,
     app: AppOption = None,
     data: DataOption = DEFAULT_DATA,
@@ -108,7 +112,9 @@ def list_dead_letters(
 
 @dead_letters.command()
 def show(
-    number: Annotated[int, typer.Argument(metavar="NUMBER")], app: AppOption = None, data: DataOption = DEFAULT_DATA
+    number: Annotated[int, typer.Argument(metavar="NUMBER", min=1, max=MAX_BIGINT)],
+    app: AppOption = None,
+    data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Show one dead letter whole, as JSON."""
     found = load_app(app, data).streams.dead_letter(number)
@@ -120,13 +126,15 @@ def show(
 @dead_letters.command()
 def replay(numbers: NumbersArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
     """Let the groups handle dead letters again, in their order."""
-    typer.echo(f"{load_app(app, data).streams.replay(numbers)} replayed")
+    streams = load_app(app, data).streams
+    _settle(streams, numbers, streams.replay, "replayed")
 
 
 @dead_letters.command()
 def discard(numbers: NumbersArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
     """Settle dead letters without handling them."""
-    typer.echo(f"{load_app(app, data).streams.discard(numbers)} discarded")
+    streams = load_app(app, data).streams
+    _settle(streams, numbers, streams.discard, "discarded")
 
 
 @parked.command("list")
@@ -173,6 +181,23 @@ def skip(
     _told(load_app(app, data).streams.skip_parked(group, topic, key), key, "goes on behind its first event")
 
 
+def _settle(streams: Streams, numbers: Sequence[int], verb: Callable[[Sequence[int]], int], done: str) -> None:
+    """Do it to those that are open; for any other the command fails, and says why."""
+    refused = {number: why for number in dict.fromkeys(numbers) if (why := _refusal(streams, number)) is not None}
+    typer.echo(f"{verb([number for number in numbers if number not in refused])} {done}")
+    if refused:
+        fail("; ".join(refused.values()))
+
+
+def _refusal(streams: Streams, number: int) -> str | None:
+    letter = streams.dead_letter(number)
+    if letter is None:
+        return f"there is no dead letter {number}"
+    if letter.settled_at is not None:
+        return f"dead letter {number} was {letter.settled_as} at {letter.settled_at:%Y-%m-%d %H:%M:%S}"
+    return None
+
+
 def _told(there: bool, key: str, done: str) -> Any:
     if not there:
         fail(f"no key {key!r} waits there")
@@ -182,7 +207,7 @@ def _told(there: bool, key: str, done: str) -> Any:
 def _target(to: str, partition: int | None) -> ResetTarget:
     if to in ("earliest", "latest"):
         return ResetTarget("earliest" if to == "earliest" else "latest", partition=partition)
-    if to.isdigit():
+    if to.isdecimal():
         return ResetTarget("offset", offset=int(to), partition=partition)
     try:
         when = datetime.fromisoformat(to)

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from trilho.cli.finder import load_app
-from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
+from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption, one_of
 from trilho.cli.output import fail, print_json, print_table
 from trilho.cli.values import parsed, text_of
-from trilho.jobs.job import FAILURE, SUCCESS, Attempt, Job, JobFilter
+from trilho.jobs.job import FAILURE, STATES, SUCCESS, Attempt, Job, JobFilter
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a job.")]
 TimeoutOption = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
@@ -42,7 +42,9 @@ def call(
 @group.command("list")
 def list_jobs(
     *,
-    state: Annotated[str | None, typer.Option("--state", help="PENDING, STARTED, RETRY, FAILURE, …")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", callback=one_of(STATES), help="PENDING, STARTED, RETRY, FAILURE, …")
+    ] = None,
     queue: Annotated[str | None, typer.Option("--queue")] = None,
     task: Annotated[str | None, typer.Option("--task")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
@@ -52,7 +54,7 @@ def list_jobs(
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
-    chosen = JobFilter(state and state.upper(), queue, task, limit, cursor)
+    chosen = JobFilter(state, queue, task, limit, cursor)
     page = load_app(app, data).jobs.list(chosen)
     if as_json:
         print_json({"items": [asdict(job) for job in page.items], "next_cursor": page.next_cursor})

@@ -8,10 +8,13 @@ import typer
 
 from trilho.app import Trilho
 from trilho.cli.finder import load_app
-from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
+from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption, one_of
 from trilho.cli.output import fail, print_items, print_json, print_table
 from trilho.cli.values import parsed, text_of
 from trilho.errors import SagaFailed
+from trilho.processes.store import known_tasks
+from trilho.sagas.record import COMPENSATING, RUNNING, STATES
+from trilho.sagas.store import TASK
 from trilho.sagas.view import SagaFilter, SagaRun, SagaStep
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a run.")]
@@ -22,7 +25,9 @@ group = typer.Typer(no_args_is_help=True, help="Look at sagas, start them, signa
 @group.command("list")
 def list_sagas(
     *,
-    state: Annotated[str | None, typer.Option("--state", help="RUNNING, WAITING, COMPENSATING, STUCK, …")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", callback=one_of(STATES), help="RUNNING, WAITING, COMPENSATING, STUCK, …")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="`next_cursor` of the page before.")] = None,
@@ -31,7 +36,11 @@ def list_sagas(
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first."""
-    page = _loaded(app, data).sagas.list(SagaFilter(state and state.upper(), name, limit, cursor))
+    try:
+        wanted = SagaFilter(state, name, limit, cursor)
+    except ValueError as error:
+        fail(error)
+    page = _loaded(app, data).sagas.list(wanted)
     if as_json:
         print_json({"items": [asdict(run) for run in page.items], "next_cursor": page.next_cursor})
         return
@@ -46,7 +55,8 @@ def show(
     saga_id: IdArgument, app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
 ) -> None:
     """Show one run with its history."""
-    handle = _loaded(app, data).sagas.get(saga_id)
+    found = _loaded(app, data)
+    handle = found.sagas.get(saga_id)
     run, steps = handle.run(), handle.history()
     if as_json:
         print_json(asdict(run) | {"history": [asdict(step) for step in steps]})
@@ -54,6 +64,8 @@ def show(
     for name, value in asdict(run).items():
         if value is not None and name != "failure":
             typer.echo(f"{name:<16}{text_of(value)}")
+    if run.state in (RUNNING, COMPENSATING) and TASK + run.name not in found.database.run(known_tasks):
+        typer.echo(f"{'waits for':<16}a worker that knows the saga {run.name!r}: none that lives does")
     print_table(_COLUMNS, map(_cells, steps))
 
 
@@ -137,7 +149,10 @@ def signal(
 ) -> None:
     """Send a signal to a run."""
     handle = _loaded(app, data).sagas.get(saga_id)
-    handle.signal(name, parsed("the data", content), message_id=message_id)
+    try:
+        handle.signal(name, parsed("the data", content), message_id=message_id)
+    except (TypeError, ValueError) as error:
+        fail(error)
     _report(handle.run(), as_json)
 
 
@@ -146,10 +161,11 @@ _COLUMNS = ("number", "kind", "name", "state", "attempt", "started", "ended", "j
 
 def _cells(step: SagaStep) -> tuple[Any, ...]:
     told = step.error if step.error is not None else json.dumps(step.result, default=str, ensure_ascii=False)
+    told = " ".join(told.split())[:200]
     ended = None if step.ended_at is None else f"{step.ended_at:%H:%M:%S.%f}"
     begun = f"{step.started_at:%H:%M:%S.%f}"
     job = step.job_id or step.child_id
-    return (step.number, step.kind, step.name, step.state, step.attempt, begun, ended, job, told[:200])
+    return (step.number, step.kind, step.name, step.state, step.attempt, begun, ended, job, told)
 
 
 def _loaded(app: str | None, data: Any) -> Trilho:
@@ -167,4 +183,4 @@ def _report(run: SagaRun, as_json: bool) -> None:
 
 
 def _why(run: SagaRun) -> str:
-    return run.stuck or run.error or ""
+    return " ".join((run.stuck or run.error or "").split())

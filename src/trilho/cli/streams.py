@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from trilho.cli.finder import load_app
-from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption
+from trilho.cli.options import DEFAULT_DATA, MAX_BIGINT, MAX_INTEGER, AppOption, DataOption, JsonOption
 from trilho.cli.output import fail, print_items, print_json, print_table
 from trilho.cli.values import parsed
+from trilho.events.topic import MAX_PARTITIONS, PARTITIONS
 
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC")]
 
@@ -33,10 +34,13 @@ def list_topics(app: AppOption = None, data: DataOption = DEFAULT_DATA, as_json:
 def create(
     topic: TopicArgument,
     *,
-    partitions: Annotated[int, typer.Option("--partitions", min=1)] = 6,
+    partitions: Annotated[
+        int | None,
+        typer.Option("--partitions", min=1, max=MAX_PARTITIONS, help=f"A new topic has {PARTITIONS} unless given."),
+    ] = None,
     days: Annotated[
         float | None,
-        typer.Option("--days", min=0, help="Keep events for so long; a new topic keeps them for ever unless given."),
+        typer.Option("--days", help="Keep events for so long; a new topic keeps them for ever unless given."),
     ] = None,
     app: AppOption = None,
     data: DataOption = DEFAULT_DATA,
@@ -46,8 +50,9 @@ def create(
         before = load_app(app, data).streams.create(topic, partitions, days)
     except ValueError as error:
         fail(error)
-    typer.echo(f"{topic} has {max(before, partitions)} partitions")
-    if 0 < before < partitions:
+    now = partitions or before or PARTITIONS
+    typer.echo(f"{topic} has {now} partitions")
+    if 0 < before < now:
         typer.echo(
             f"warning: it had {before}, so keys have moved: an event of a key may be handled before older ones of it",
             err=True,
@@ -72,7 +77,7 @@ def tail(
     topic: TopicArgument,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 10,
-    partition: Annotated[int | None, typer.Option("--partition", min=0)] = None,
+    partition: Annotated[int | None, typer.Option("--partition", min=0, max=MAX_INTEGER)] = None,
     app: AppOption = None,
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -90,8 +95,8 @@ def tail(
 @events.command()
 def show(
     topic: TopicArgument,
-    partition: Annotated[int, typer.Argument(min=0)],
-    offset: Annotated[int, typer.Argument(min=0)],
+    partition: Annotated[int, typer.Argument(min=0, max=MAX_INTEGER)],
+    offset: Annotated[int, typer.Argument(min=0, max=MAX_BIGINT)],
     app: AppOption = None,
     data: DataOption = DEFAULT_DATA,
 ) -> None:

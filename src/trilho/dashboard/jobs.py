@@ -42,7 +42,8 @@ def jobs(facts: Facts) -> Iterator[Node[Entry]]:
 
 def job_entry(job: JobRow, attempts: Sequence[AttemptRow]) -> Entry:
     """A job with its attempts, and the wait before the one that comes next."""
-    limit = f" of {job.max_attempts}" if job.max_attempts else ""
+    counted = job.max_attempts and job.attempt <= job.max_attempts  # attempts that a crash cut short do not count
+    limit = f" of {job.max_attempts}" if counted else ""
     facts = {"queue": job.queue, "attempt": f"{job.attempt}{limit}"}
     state = "held" if job.held else job.state
     data = job.result if job.state == "SUCCESS" else job.progress

@@ -1,6 +1,7 @@
 """What people ask about streams and do to them: `app.streams`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,7 @@ from trilho.events.reading import Reading, event_of
 from trilho.events.reset import ResetTarget
 from trilho.events.rows import rows_as
 from trilho.events.store import Lane
-from trilho.events.topic import Topic
+from trilho.events.topic import MAX_DAYS, PARTITIONS, Topic, kept
 from trilho.events.views import (
     DeadLetter,
     GroupView,
@@ -41,7 +42,7 @@ SQL = beside(__file__, "admin.sql")
 LOCKS_FOR = 10.0
 R = TypeVar("R")
 
-_PLAIN = Reading.of(None)
+_PLAIN = Reading.of(Any)
 
 
 class Streams:
@@ -70,18 +71,15 @@ class Streams:
         partitions = [PartitionView(place[1], one.first, one.next) for place, one in sorted(extents.items())]
         return self._topic(name), partitions
 
-    def create(self, name: str, partitions: int, days: float | None = None) -> int:
+    def create(self, name: str, partitions: int | None = None, days: float | None = None) -> int:
         """Make a topic, or give it more partitions; returns how many it had before, 0 if it is new.
 
-        Without `days` a new topic keeps its events for ever, and another one as it did. Keys move to other partitions
-        when their number grows: events of a key from before and after are not in order among themselves. Raises
-        ValueError for a name that Kafka refuses.
+        Without `partitions` a new topic has 6, without `days` it keeps its events for ever; another one is left as it
+        is. Keys move to other partitions when their number grows: events of a key from before and after are not in
+        order among themselves. Raises ValueError for a name that Kafka refuses, and for fewer partitions than it has.
         """
-        made = Topic(name, partitions, None if days is None else timedelta(days=days))
-        known = self._log.topics(name)
-        if known and days is None and (seconds := known[0].retention_seconds) is not None:
-            made = Topic(name, partitions, timedelta(seconds=seconds))
-        return self._log.create(made)
+        made = Topic(name, PARTITIONS if partitions is None else partitions, kept(days))
+        return self._log.create(changed(made, self._log.topics(name), partitions, days))
 
     def tail(self, topic: str, limit: int = 10, partition: int | None = None) -> list[Event[Any]]:
         """The newest events of a topic, newest first; raises UnknownTopic."""
@@ -190,6 +188,19 @@ class Streams:
 
     def _views(self, kind: Callable[..., R], query: str, **values: Any) -> list[R]:
         return rows_as(self._app.database, kind, SQL[query], **values)
+
+
+def changed(made: Topic, known: Sequence[TopicView], partitions: int | None, days: float | None) -> Topic:
+    """The topic as it is to be, where it exists already and only some of it was said; raises ValueError."""
+    if not known:
+        return made
+    [has] = known
+    if partitions is not None and partitions < has.partitions:
+        raise ValueError(f"topic {made.name!r} has {has.partitions} partitions, and they only grow: not {partitions}")
+    retention, seconds = made.retention, has.retention_seconds
+    if days is None and seconds is not None and seconds <= MAX_DAYS * 86_400:
+        retention = timedelta(seconds=seconds)
+    return replace(made, partitions=partitions or has.partitions, retention=retention)
 
 
 def shown(stored: StoredEvent) -> Event[Any]:

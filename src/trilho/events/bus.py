@@ -12,16 +12,17 @@ from trilho import trace
 from trilho.db.pending import write_now
 from trilho.db.pool import Connection
 from trilho.db.transaction import ambient
-from trilho.errors import TransactionError
+from trilho.errors import ConfigurationError, TransactionError
 from trilho.events import data as payload
 from trilho.events import store
-from trilho.events.envelope import Attributes, key_bytes
+from trilho.events.envelope import Attributes, checked_type, key_bytes
 from trilho.events.event import NewEvent, Published
 from trilho.events.nudge import Nudge
+from trilho.events.options import OnFailure, Start, named
 from trilho.events.outbox import OutboxSink
 from trilho.events.partition import hash_of, shard_of
 from trilho.events.retry import Retry
-from trilho.events.subscription import OnFailure, Start, Subscription, Subscriptions
+from trilho.events.subscription import Subscription, Subscriptions
 from trilho.events.topic import PARTITIONS, RETENTION, Topic, check_name
 
 if TYPE_CHECKING:
@@ -51,11 +52,17 @@ class Bus:
         retention: timedelta | None = RETENTION,
         schema: Any = None,
     ) -> Topic:
-        """Declare a topic; made, or grown, by `migrate` and at the start of a consumer."""
-        declared = Topic(name, partitions, retention, schema)
+        """Declare a topic; made, or grown, by `migrate` and at the start of a consumer.
+
+        Raises ConfigurationError for what no topic can be, and for another declaration of the same one.
+        """
+        try:
+            declared = Topic(name, partitions, retention, schema)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
         known = self.topics.setdefault(name, declared)
         if known != declared:
-            raise ValueError(f"topic {name!r} is declared twice, and differently")
+            raise ConfigurationError(f"topic {name!r} is declared twice, and differently")
         return known
 
     def declare(self, connection: Connection) -> None:
@@ -77,15 +84,21 @@ class Bus:
         """Handle the events of topics; without `group` the handler's qualified name is the group.
 
         `timeline` keeps who handled which event when: unless it is said, for handlers that take one event at a time.
+        Raises ConfigurationError that names the handler, for options and signatures that cannot be.
         """
+        for topic in topics:
+            if callable(topic):
+                raise ConfigurationError(f'{named(topic)} names no topic: write @app.bus.subscribe("topic") above it')
 
         def register(handler: Handler) -> Handler:
+            if not callable(handler):
+                raise ConfigurationError(f"{named(handler)} must be a function")
             self.subscriptions.add(
                 Subscription.of(
                     handler,
-                    topics=tuple(check_name(topic) for topic in topics),
-                    group=group or f"{handler.__module__}.{handler.__qualname__}",
-                    retry=retry or Retry(),
+                    topics=_checked(handler, topics),
+                    group=_own_group(handler) if group is None else group,
+                    retry=Retry() if retry is None else retry,
                     on_failure=on_failure,
                     batch=batch,
                     start=start,
@@ -109,7 +122,8 @@ class Bus:
     ) -> Published:
         """Publish with the ambient transaction, or durably at once.
 
-        Raises ValueError for a topic name that Kafka refuses, EventSchemaError, TypeError, PayloadTooLarge.
+        Raises ValueError for a topic name that Kafka refuses, a type above 255 characters and a header with a name of
+        the envelope's; EventSchemaError, TypeError, PayloadTooLarge.
         """
         event = self.new_event(topic, data, key, type, headers or {})
         self._write([event])
@@ -157,7 +171,7 @@ class Bus:
             key=stored_key,
             hash=hash_,
             shard=shard_of(topic, hash_),
-            type=type or (data.__class__.__name__ if isinstance(data, BaseModel) else topic),
+            type=checked_type(type) or (data.__class__.__name__ if isinstance(data, BaseModel) else topic),
             time=datetime.now(timezone.utc),
             attributes=Attributes.of(f"/{self.app.main}", event_id, around, headers).dumped(),
             data=raw,
@@ -174,3 +188,15 @@ class Bus:
             raise TransactionError("publish() outside a transaction, and require_transaction is set")
         elif events:
             write_now(self.app.database, [(self.outbox, event) for event in events])
+
+
+def _own_group(handler: Callable[..., Any]) -> str | None:
+    name = getattr(handler, "__qualname__", None)  # a partial has none, and needs a group
+    return None if name is None else f"{handler.__module__}.{name}"
+
+
+def _checked(handler: Callable[..., Any], topics: Iterable[str]) -> tuple[str, ...]:
+    try:
+        return tuple(check_name(topic) for topic in topics)
+    except ValueError as error:
+        raise ConfigurationError(f"{named(handler)}: {error}") from error

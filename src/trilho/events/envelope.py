@@ -5,11 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trilho.db.text import checked as checked_text
 from trilho.errors import PayloadTooLarge
 from trilho.trace import Trace
 
 MAX_KEY = 4_096
 MAX_HEADERS = 16_384
+MAX_TYPE = 255
+OWN_PREFIX = "ce_"
+OWN_HEADERS = frozenset({"traceparent", "content-type"})
+"""What the envelope is called as headers of Kafka: no header of the user may stand in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,21 @@ class Attributes:
 
 
 def checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers; raises TypeError for what is no text, PayloadTooLarge above 16 KiB."""
+    """The headers; raises TypeError for what is no text, ValueError for the envelope's own, PayloadTooLarge."""
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header {name!r} must be text, not {type(value).__name__}")
+        if name.lower().startswith(OWN_PREFIX) or name.lower() in OWN_HEADERS:
+            raise ValueError(f"header {name!r:.80} is the envelope's: ce_*, traceparent and content-type are not yours")
     size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
     if size > MAX_HEADERS:
         raise PayloadTooLarge(f"the headers of an event have {size} bytes, above the limit of {MAX_HEADERS}")
     return dict(headers)
+
+
+def checked_type(type_: str | None) -> str | None:
+    """The type, if one is given; raises ValueError above 255 characters, and for what PostgreSQL refuses."""
+    return None if type_ is None else checked_text("type", type_, MAX_TYPE)
 
 
 def key_bytes(key: Any) -> bytes | None:

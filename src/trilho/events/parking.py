@@ -12,6 +12,7 @@ from trilho.events import store
 from trilho.events.event import StoredEvent
 from trilho.events.handling import HandlerFailed, Handling, backend_name, lane_of, parked_row
 from trilho.events.noting import DEAD_LETTER, PARKED, RETRY, noted
+from trilho.events.reading import DoesNotFit
 from trilho.events.store import ParkedEvent, Position
 from trilho.log import get_logger
 
@@ -137,6 +138,8 @@ class Parking:
         self.handling.note(connection, [noted(event, self.handling.lane.group, outcome, attempt=attempt, error=error)])
 
     def _pause(self, attempts: int, error: BaseException) -> float | None:
+        if isinstance(error, DoesNotFit):
+            return None
         return self.handling.subscription.retry.pause(attempts, error)
 
 

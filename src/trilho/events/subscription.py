@@ -3,16 +3,15 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, TypeAlias, get_type_hints
+
+from pydantic.errors import PydanticUserError
 
 from trilho.db.transaction import Tx
 from trilho.errors import ConfigurationError, NoHandlers
+from trilho.events.options import OnFailure, Start, check, named
 from trilho.events.reading import Reading
 from trilho.events.retry import Retry
-
-OnFailure = Literal["dead_letter", "park"]
-Start = Literal["earliest", "latest"]
-MAX_BATCH = 10_000
 
 
 @dataclass(frozen=True)
@@ -40,23 +39,30 @@ class Subscription:
     @classmethod
     def of(cls, handler: Callable[..., Any], **options: Any) -> "Subscription":
         """A subscription as the handler's signature has it; raises ConfigurationError that names the handler."""
-        name = f"handler {options['group']!r}"
+        check(handler, options)
         if not options["topics"]:
-            raise ConfigurationError(f"{name} subscribes to no topic")
-        if not 1 <= options["batch"] <= MAX_BATCH:
-            raise ConfigurationError(f"{name}: batch must be 1 to {MAX_BATCH}, not {options['batch']}")
-        hints = get_type_hints(handler)
-        tx_name = next((n for n in inspect.signature(handler).parameters if hints.get(n) is Tx), None)
+            raise ConfigurationError(f"{named(handler)} subscribes to no topic")
+        reading, tx_name = _taken(handler)
         if tx_name is not None and not options["transactional"]:
-            raise ConfigurationError(f"{name} takes a Tx, so it cannot be transactional=False")
-        first = next((n for n in inspect.signature(handler).parameters if n != tx_name), None)
-        if first is None:
-            raise ConfigurationError(f"{name} takes no parameter for the event")
-        is_async = inspect.iscoroutinefunction(handler)
-        reading = Reading.of(hints.get(first))
-        if options.get("timeline") is None:
+            raise ConfigurationError(f"{named(handler)} takes a Tx, so it cannot be transactional=False")
+        if options["timeline"] is None:
             options["timeline"] = not reading.many
+        is_async = inspect.iscoroutinefunction(handler)
         return cls(handler, reading=reading, tx_name=tx_name, is_async=is_async, **options)
+
+
+def _taken(handler: Callable[..., Any]) -> tuple[Reading, str | None]:
+    """What the handler takes: the event, and the name of its Tx if it wants one; raises ConfigurationError."""
+    try:
+        signature, hints = inspect.signature(handler), get_type_hints(handler)
+        tx_name = next((name for name in signature.parameters if hints.get(name) is Tx), None)
+        bound = signature.bind(None, **({} if tx_name is None else {tx_name: None}))
+        event = next(name for name in bound.arguments if name != tx_name)
+        return Reading.of(hints.get(event)), tx_name
+    except (TypeError, NameError, PydanticUserError) as error:
+        raise ConfigurationError(
+            f"{named(handler)} must take one event first, and may take a Tx after it: {error}"
+        ) from error
 
 
 ByTopic: TypeAlias = Mapping[tuple[str, str], Subscription]

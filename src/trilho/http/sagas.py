@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
@@ -11,10 +11,11 @@ from trilho.app import Trilho
 from trilho.errors import UnknownSaga
 from trilho.http.ids import is_possible
 from trilho.http.problems import documented
-from trilho.sagas.definition import MAX_ID
 from trilho.sagas.handle import SagaHandle
+from trilho.sagas.record import MAX_ID
 from trilho.sagas.view import SagaFilter, SagaRun, SagaStep
 
+State = Literal["RUNNING", "WAITING", "COMPENSATING", "COMPLETED", "COMPENSATED", "STUCK"]
 SagaId = Annotated[str, Path(description="The id of the run.")]
 
 
@@ -104,10 +105,10 @@ def sagas_router(app: Trilho) -> APIRouter:
 
     @router.get("", summary="List runs", responses=documented(422, 503))
     def list_sagas(
-        state: str | None = None,
+        state: State | None = None,
         name: str | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        cursor: Annotated[str | None, Query(max_length=300, pattern=r"^[0-9]{1,16}:[^\x00]+$")] = None,
+        cursor: Annotated[str | None, Query(max_length=217, pattern=r"^[0-9]{1,16}:[^\x00]{1,200}$")] = None,
     ) -> SagaList:
         """Newest first; `state=STUCK` are those that wait for a person."""
         page = app.sagas.list(SagaFilter(state, name, limit, cursor))

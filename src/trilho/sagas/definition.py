@@ -11,12 +11,12 @@ import uuid_utils
 from pydantic import ValidationError
 
 from trilho import trace
-from trilho.db.text import checked
+from trilho.db.text import checked, escaped
 from trilho.errors import ConfigurationError
 from trilho.events.retry import Retry
 from trilho.jobs import codec
 from trilho.sagas.handle import SagaHandle
-from trilho.sagas.record import Run
+from trilho.sagas.record import LONGEST_NAME, MAX_ID, Run
 from trilho.sagas.shape import Shape
 from trilho.sagas.start import NewSaga
 from trilho.sagas.store import TASK, stretch_headers
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-MAX_ID = 200
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,41 @@ class SagaOptions:
     ) -> "SagaOptions":
         """From what the decorator was given."""
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        return cls(name, version, retry or Retry(), seconds, queue, tuple(events))
+        topics: Any = events if isinstance(events, str) or not isinstance(events, Iterable) else tuple(events)
+        return cls(name, version, Retry() if retry is None else retry, seconds, queue, topics)
+
+    def check(self, saga: str) -> None:
+        """Raise ConfigurationError for the first option that cannot be used, with the name of its saga."""
+        fits = {
+            "name": (self.name is None or _is_text(self.name), f"a text of 1 to {LONGEST_NAME} characters"),
+            "version": (_is_number(self.version, int, LARGEST_VERSION), "a whole number from 1"),
+            "retry": (isinstance(self.retry, Retry), "a Retry(attempts=..., delay=...)"),
+            "timeout": (
+                self.timeout is None or _is_number(self.timeout, (int, float), LONGEST_TIMEOUT),
+                "seconds above 0, or a timedelta, for a hundred years at most",
+            ),
+            "queue": (self.queue is None or _is_text(self.queue), "the name of a queue"),
+            "events": (
+                isinstance(self.events, tuple) and all(map(_is_text, self.events)),
+                'topics in a tuple or list: events=("payment",)',
+            ),
+        }
+        for option, (fit, wanted) in fits.items():
+            if not fit:
+                given = getattr(self, option)
+                raise ConfigurationError(f"saga {saga!r:.80}: {option}= must be {wanted}, not {given!r:.80}")
+
+
+LARGEST_VERSION = 2**31 - 1
+LONGEST_TIMEOUT = 100 * 366 * 86_400
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= LONGEST_NAME and value == escaped(value)
+
+
+def _is_number(value: Any, kinds: Any, largest: int) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= largest
 
 
 class SagaDefinition(Generic[R, *Ts]):
@@ -61,6 +94,7 @@ class SagaDefinition(Generic[R, *Ts]):
     def __init__(
         self, app: "Trilho", function: Callable[..., Coroutine[Any, Any, R]], name: str, options: SagaOptions
     ) -> None:
+        options.check(name)
         self.app, self.function, self.name, self.options = app, function, name, options
         self.shape = Shape(function, name, None)
         if not inspect.iscoroutinefunction(function):
@@ -120,7 +154,7 @@ class SagaDefinition(Generic[R, *Ts]):
             raise TypeError(f"saga {self.name}: {error}") from None
         bound.apply_defaults()
         for name, value in bound.arguments.items():
-            self._validated(name, value)
+            bound.arguments[name] = self._canonical(name, value)
         _, text = codec.dump_arguments(f"saga {self.name}", (), bound.arguments, self.app.settings.max_payload)
         for name, value in codec.loads(text).items():
             self._validated(name, value)
@@ -139,6 +173,18 @@ class SagaDefinition(Generic[R, *Ts]):
     def result(self, text: str | None) -> Any:
         """A stored result as the annotation has it."""
         return self.shape.result(text)
+
+    def _canonical(self, name: str, value: Any) -> Any:
+        """The value as the annotation has it, so that equal arguments are stored alike; as given where that one does
+        not come back from JSON as it was: secrets that a model masks, fields that it leaves out, sets."""
+        validated = self._validated(name, value)
+        if validated is value:
+            return value
+        try:
+            comes_back = self._validated(name, codec.loads(codec.dumps(validated))) == validated
+        except (TypeError, ValueError, RecursionError):
+            return value
+        return validated if comes_back else value
 
     def _validated(self, name: str, value: Any) -> Any:
         parameter = self.signature.parameters[name]

@@ -34,6 +34,8 @@ SLEEP, EVENT, SIGNAL = "sleep", "event", "signal"
 NOW, UUID, PATCH = "now", "uuid", "patch"
 
 UNDO_SUFFIX = ":undo"
+MAX_ID = 200
+"""Characters of the id of a run."""
 LONGEST_NAME = 255
 """Characters of the name of a signal or a change, and of a signal's message id."""
 LONGEST_KEY = 2000

@@ -114,6 +114,7 @@ class RunOfStretch:
     async def _called(self, arguments: BoundArguments) -> tuple[str, Exception | None]:
         try:
             value = await self.definition.function(Saga(self.stretch), *arguments.args, **arguments.kwargs)
+            self.stretch.ensure_awaited()
             return self._dumped(value), None
         except (Suspended, Stopped):
             return "null", None
@@ -123,6 +124,8 @@ class RunOfStretch:
             if is_ending(error):
                 raise
             return "null", RuntimeError(LEFT.format(f"saga {self.run.name}"))
+        finally:
+            self.stretch.drop()
 
     async def _undo(self) -> Ending:
         self.stretch.reopen()

@@ -13,11 +13,10 @@ from trilho.jobs.task import Task
 from trilho.log import get_logger
 from trilho.sagas import record
 from trilho.sagas.bodies import Body
+from trilho.sagas.definition import SagaDefinition
+from trilho.sagas.promise import promised
 from trilho.sagas.shape import IdempotencyKey, undo_call
 from trilho.sagas.stretch import Stretch, Undoing
-
-if TYPE_CHECKING:
-    from trilho.sagas.definition import SagaDefinition
 
 R = TypeVar("R")
 T1 = TypeVar("T1")
@@ -140,6 +139,7 @@ class Saga:
             ...
     else:
 
+        @promised
         async def step(self, function, *args, undo=None, retry=None, timeout=None):
             """Run a task on its queue, or a function right here, once."""
             stretch = self._stretch
@@ -166,6 +166,7 @@ class Saga:
     ) -> tuple[T1, T2, T3, T4]: ...
     @overload
     async def gather(self, *branches: Awaitable[R]) -> tuple[R, ...]: ...
+    @promised
     async def gather(self, *branches: Awaitable[Any]) -> tuple[Any, ...]:
         """Go on with several steps or coroutines at once: tasks run in parallel, functions take turns.
 
@@ -174,16 +175,20 @@ class Saga:
         """
         return tuple(await self._stretch.gather(branches))
 
-    async def call(self, other: "SagaDefinition[R, *Ts]", *args: *Ts, id: str | None = None) -> R:  # noqa: A002
+    @promised
+    async def call(self, other: SagaDefinition[R, *Ts], *args: *Ts, id: str | None = None) -> R:  # noqa: A002
         """Run another saga and wait for its result; when this run is undone, so is that one.
 
-        Raises what the other one failed with, once it is undone.
+        Raises what the other one failed with, once it is undone; TypeError for what is no saga.
         """
+        if not isinstance(other, SagaDefinition):
+            raise TypeError(f"saga.call takes a saga made by @app.saga, not {other!r}; for a function use saga.step()")
         result: R = self._stretch.call(other, args, id)
         return result
 
     # ---- waiting
 
+    @promised
     async def sleep(self, seconds: float | timedelta) -> None:
         """Wait, for as long as you like: a suspended run costs nothing."""
         self._stretch.sleep(_seconds(seconds) or 0.0)
@@ -192,6 +197,7 @@ class Saga:
     async def wait_signal(self, name: str, *, timeout: float | timedelta | None = None) -> Any: ...
     @overload
     async def wait_signal(self, name: str, *, timeout: float | timedelta | None = None, into: type[R]) -> R: ...
+    @promised
     async def wait_signal(self, name: str, *, timeout: float | timedelta | None = None, into: Any = None) -> Any:
         """The data of the next signal of this name, also of one that came before; raises SagaTimeout."""
         return _into(into, self._stretch.wait_signal(name, _seconds(timeout)))
@@ -202,6 +208,7 @@ class Saga:
     async def wait_event(
         self, topic: str, *, key: Any, timeout: float | timedelta | None = None, into: type[R]
     ) -> R: ...
+    @promised
     async def wait_event(
         self, topic: str, *, key: Any, timeout: float | timedelta | None = None, into: Any = None
     ) -> Any:

@@ -18,6 +18,7 @@ from trilho.sagas import replay, store
 from trilho.sagas.bodies import Body, begin_task, make_ready, run_here
 from trilho.sagas.failure import rebuilt
 from trilho.sagas.journal import Abandoned, Journal
+from trilho.sagas.promise import Promise
 from trilho.sagas.record import (
     CALL,
     EVENT,
@@ -74,6 +75,7 @@ class Stretch:
     undoings: dict[str, Undoing] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     scope: Scope = field(default_factory=Scope)
+    made: dict[Promise, None] = field(default_factory=dict)
     _owner: Any = None
 
     def __post_init__(self) -> None:
@@ -92,6 +94,16 @@ class Stretch:
         """The function has been played; its undos may begin."""
         self.closed = self.heeds_cancel = False
         self.scope, self.wake_at, self.lanes = Scope(), None, []
+
+    def ensure_awaited(self) -> None:
+        """The function has returned; raises Misused for calls that it made and did not await."""
+        if self.made:
+            raise Misused(f"{', '.join(map(str, self.made))}: made by the saga function but never awaited: await it")
+
+    def drop(self) -> None:
+        """The function has been left: what it did not come to is not to be awaited any more."""
+        for promise in list(self.made):
+            promise.close()
 
     # ---- the frame of every call
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from trilho.db.text import checked
 from trilho.jobs import codec
-from trilho.sagas.record import FINISHED
+from trilho.sagas.record import FINISHED, MAX_ID, STATES
 
 LONGEST_PAGE = 1000
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=timezone.utc), timedelta(microseconds=1)
@@ -79,7 +80,7 @@ class SagaStep:
 class SagaFilter:
     """Which runs to list, newest first; `cursor` is the `next_cursor` of the page before.
 
-    Raises ValueError for a `limit` that is not between 1 and 1000.
+    Raises ValueError for a `limit` that is not between 1 and 1000, a state or cursor that there is not.
     """
 
     state: str | None = None
@@ -90,13 +91,19 @@ class SagaFilter:
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= LONGEST_PAGE:
             raise ValueError(f"a page has 1 to {LONGEST_PAGE} runs, not {self.limit!r}")
+        if self.state is not None and self.state not in STATES:
+            raise ValueError(f"there is no state {self.state!r:.80}: it is one of {', '.join(sorted(STATES))}")
+        self.place()
 
     def place(self) -> tuple[datetime | None, str | None]:
-        """Where the page before ended; raises ValueError for what is no cursor of ours."""
+        """Where the page before ended."""
         if self.cursor is None:
             return None, None
         when, _, after = self.cursor.partition(":")
-        return _EPOCH + int(when) * _MICROSECOND, after
+        try:
+            return _EPOCH + int(when) * _MICROSECOND, checked("the cursor's id", after, MAX_ID)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{self.cursor!r:.80} is no cursor: it is the next_cursor of the page before") from error
 
 
 @dataclass(frozen=True, slots=True)

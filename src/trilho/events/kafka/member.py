@@ -24,8 +24,8 @@ from trilho.events.kafka.shares import Shares
 from trilho.events.kafka.taking import Taking
 from trilho.events.log import report_expired
 from trilho.events.log_admin import Place
+from trilho.events.options import Start
 from trilho.events.store import Lane, Position
-from trilho.events.subscription import Start
 from trilho.log import get_logger
 
 log = get_logger("trilho.consumer")

@@ -12,8 +12,8 @@ from trilho.db.pool import Connection, Database
 from trilho.errors import KafkaAway
 from trilho.events import store
 from trilho.events.kafka.cluster import PATIENCE, Cluster, KafkaTopic
+from trilho.events.options import Start
 from trilho.events.store import Lane, Position
-from trilho.events.subscription import Start
 from trilho.events.takeover import take_over
 from trilho.log import get_logger
 
