@@ -4,13 +4,17 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg_pool import PoolTimeout
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from tests.jobs.shop import Query
+from tests.lab.poll import eventually
+from tests.lab.proxy import FaultProxy
 from trilho import ConfigurationError
 from trilho.db.pool import Connection, Database, libpq_url, sqlalchemy_url
 from trilho.settings import Settings
@@ -92,6 +96,21 @@ def test_verb_that_is_at_fault_itself_is_not_repeated(pool: Database) -> None:
 def test_waiting_for_a_connection_ends(pool: Database) -> None:
     with pool.connection(), pool.connection(), pytest.raises(psycopg.OperationalError), pool.connection():
         pass
+
+
+def test_server_that_was_away_is_reached_as_soon_as_it_is_back(database: str) -> None:
+    where = urlsplit(database)
+    assert where.port is not None
+    with FaultProxy(where.port, where.hostname or "") as proxy:
+        around = database.replace(f":{where.port}/", f":{proxy.port}/")
+        pool = Database(Settings(database_url=around, pool_size=2, connect_timeout=1))
+        proxy.set("refuse")
+        for _ in range(4):  # seconds
+            with pytest.raises(PoolTimeout), pool.connection():
+                pass
+        proxy.set("pass")
+        eventually(lambda: pool.run(backend), timeout=2, ignoring=(PoolTimeout,))
+        pool.close()
 
 
 def test_child_of_a_fork_opens_connections_of_its_own(pool: Database) -> None:

@@ -78,6 +78,7 @@ class Database:
             max_size=self._most,
             timeout=self.settings.connect_timeout,
             max_idle=300,
+            reconnect_timeout=self.settings.connect_timeout,  # its pauses double: after an outage, they last as long
             num_workers=1,
             check=refuse_stale,
             close_returns=True,
