@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -23,7 +23,7 @@ from tests.lab.poll import eventually
 from tests.lab.servers import missing, scratch
 from tests.loja.orders import street as streets
 from tests.loja.orders.street import ENDS, Street, random_order
-from tests.loja.shop import opened
+from tests.loja.shop import Shop, opened
 from trilho.embedded import Postgres, Valkey
 
 ORDERS = int(os.environ.get("TRILHO_CHAOS_ORDERS", "30"))
@@ -143,6 +143,38 @@ def unfinished(street: Street) -> list[streets.Json]:
     return [one for one in street.all("/orders") if one["status"] not in ends.get(one["mode"], ENDS)]
 
 
+UNFINISHED = {
+    "saga": "SELECT to_jsonb(s) FROM trilho.sagas s WHERE finished_at IS NULL",
+    "step": """SELECT to_jsonb(t) FROM trilho.saga_steps t JOIN trilho.sagas s ON s.id = t.saga_id
+               WHERE s.finished_at IS NULL ORDER BY t.saga_id, t.started_at""",
+    "job": """SELECT to_jsonb(j) FROM trilho.jobs j
+              WHERE j.finished_at IS NULL OR j.parent_id IN (SELECT id FROM trilho.sagas WHERE finished_at IS NULL)
+                 OR j.id IN (SELECT t.job_id FROM trilho.saga_steps t JOIN trilho.sagas s ON s.id = t.saga_id
+                             WHERE s.finished_at IS NULL)
+              ORDER BY j.created_at""",
+    "attempt": """SELECT to_jsonb(a) FROM trilho.job_attempts a WHERE a.job_id IN (
+                      SELECT id FROM trilho.jobs WHERE finished_at IS NULL
+                      UNION SELECT t.job_id FROM trilho.saga_steps t JOIN trilho.sagas s ON s.id = t.saga_id
+                            WHERE s.finished_at IS NULL)""",
+    "process": "SELECT to_jsonb(p) - 'tasks' FROM trilho.processes p WHERE state IN ('running', 'stopping')",
+    "backend": """SELECT jsonb_build_object('name', application_name, 'pid', pid, 'blocked by', pg_blocking_pids(pid),
+                                            'state', state, 'since', xact_start, 'query', query)
+                  FROM pg_stat_activity WHERE xact_start < clock_timestamp() - interval '1 second'""",
+}
+
+
+@contextmanager
+def telling_of_unfinished(shop: Shop) -> Iterator[None]:
+    """Where the block fails: what the tables know of runs that have not ended, and of whoever works on them."""
+    try:
+        yield
+    except AssertionError:
+        for what, query in UNFINISHED.items():
+            for (row,) in shop.query(query)[:20]:
+                tell(f"{what}: {row}")
+        raise
+
+
 def tell(text: str) -> None:
     """Show with the failed test, and at once under `-s`."""
     sys.stdout.write(f"{text}\n")
@@ -166,8 +198,9 @@ def test_whatever_is_killed_every_order_ends_and_money_and_goods_add_up(
     tell(", ".join(f"{name} {count}" for name, count in sorted(chaos.log.items())))
     assert customers.answered == ORDERS
 
-    eventually(lambda: unfinished(street), lambda left: not left, timeout=ENDING, every=0.5)
-    eventually(street.check_that_all_adds_up, lambda _: True, timeout=30, every=0.5, ignoring=(AssertionError,))
+    with telling_of_unfinished(shop):
+        eventually(lambda: unfinished(street), lambda left: not left, timeout=ENDING, every=0.5)
+        eventually(street.check_that_all_adds_up, lambda _: True, timeout=30, every=0.5, ignoring=(AssertionError,))
     orders = street.all("/orders")
     tell(str(Counter((one["mode"], one["status"]) for one in orders)))
     assert {one["mode"] for one in orders} == set(MODES)

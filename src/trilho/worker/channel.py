@@ -60,10 +60,13 @@ class WakeupQoS(redis.QoS):  # type: ignore[misc]
             super().reject(delivery_tag, requeue)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """The channel closes: put back what only Redis knows."""
+        """The channel closes: put back what only Redis knows; later, where the connection is gone so far that Celery,
+        which closes it twice, would end the worker for it."""
         for delivery_tag in [tag for tag, message in self._delivered.items() if is_wakeup(message)]:
             del self._delivered[delivery_tag]
-        super().restore_unacked(client)
+        if self._delivered and self.channel.connection.client is not None:
+            super().restore_unacked(client)
+        self._delivered.clear()
 
     def _is_wakeup(self, delivery_tag: str) -> bool:
         message = self._delivered.get(delivery_tag)

@@ -77,7 +77,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         self._begun = False
         self._loop_thread = threading.get_ident()
         self._soon: list[Callable[[], object]] = []
-        self._handed = 0  # by the dispatcher, and not taken by the event loop yet
+        self._handed = self._taken = 0  # by the dispatcher's thread and by the event loop, each written there only
         signals.worker_shutting_down.connect(self._on_shutting_down)
         signals.worker_shutdown.connect(self._on_shutdown)
 
@@ -182,7 +182,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
 
     def room(self) -> int:
         """How many jobs the dispatcher may hand over now."""
-        return 0 if self._handle is None or self.batcher.closed else self.batcher.room() - self._handed
+        return 0 if self._handle is None or self.batcher.closed else self.batcher.room() - (self._handed - self._taken)
 
     def hand_over(self, jobs: Sequence[DueJob]) -> None:
         """Take due jobs from the dispatcher's thread; they go before what the broker brings."""
@@ -248,7 +248,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         self.timer.call_after(seconds, callback)
 
     def _take_over(self, jobs: Sequence[DueJob]) -> None:
-        self._handed -= len(jobs)
+        self._taken += len(jobs)
         for job in jobs:
             if self.batcher.knows(job.id):
                 self._hand_out_later(job.id)
@@ -256,9 +256,12 @@ class JobConsumer(Consumer):  # type: ignore[misc]
                 self._handle(_message_of(job))
 
     def _hand_out_later(self, job_id: str) -> None:
-        """The wake-up came before this worker had closed the last attempt: it must not be lost with that."""
+        """The wake-up came before this worker had closed the last attempt: it must not be lost with that. Of a job that
+        waits here, it says that nobody else has begun it."""
         if self.batcher.runs(job_id):
             self.later(0.2, lambda: self.clerk.submit(store.changed, "resend", ids=[job_id]))
+        else:
+            self.batcher.schedule()
 
     # ---- messages
 
@@ -327,6 +330,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         """Wait for the broker while everything else goes on: results, lost children, time limits, due jobs."""
         probe = _Probe(conn.clone())
+        before: set[Any] = set()
         mine: set[Any] = set()
         pumping = False
         while not probe.connected(BROKER_PAUSE if not self.hub or not pumping else 0.0):
@@ -342,6 +346,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]
         for entry in mine:
             self.timer.cancel(entry)
         self.first_connection_attempt = False
+        if pumping:  # should this connection fail, too, Celery cancels every timer that is not in here
+            self.timer_entries_before_start |= _entries(self.hub) - before - mine
         conn.connect()
         return conn
 
