@@ -266,7 +266,7 @@ def test_an_upload_that_cannot_be_enqueued_is_503_and_leaves_the_former_file(idl
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
             assert shown(idle_shop, "away.csv") == HEADER + row(2051)
             proxy.set("pass")
-            assert send(client, "away.csv", HEADER + row(2051, 7)).status_code == 202
+            eventually(lambda: send(client, "away.csv", HEADER + row(2051, 7)).status_code, lambda code: code == 202)
     assert shown(idle_shop, "away.csv") == HEADER + row(2051, 7)
 
 
