@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from trilho.db.pool import LOST, Connection
+from trilho.dispatcher import plans
 from trilho.dispatcher.due import HandOver, Publish
 from trilho.dispatcher.endings import Decide, Expire
 from trilho.dispatcher.lost import FindLost, Marks
@@ -86,6 +87,7 @@ class Dispatcher:
             Loop("expire", Expire(self.app), 1.0, duty=True),
             Loop("retain", Retain(keeping(settings)), tick, duty=True),
             Loop("forget", forget, 60.0, duty=True),
+            Loop("analyse", plans.analyse_grown, plans.EVERY, duty=True),
             Loop("expire log", expire, 1.0, duty=True),
             Loop("wake sagas", self.app.sagas.wake_due, tick, duty=True),
         ]

@@ -1,0 +1,35 @@
+"""Statements that were prepared on an empty table do not read all of a larger one."""
+
+import psycopg
+
+from tests.lab.poll import eventually
+from trilho.dispatcher.plans import LEAST, analyse_grown
+
+FILL = """INSERT INTO trilho.jobs (id, task, queue)
+SELECT 'job-' || n, 'shop.work', 'celery' FROM generate_series(%s::int, %s) n"""
+LOOK = "SELECT state FROM trilho.jobs WHERE id = ANY($1)"
+
+
+def plan(connection: "psycopg.Connection[tuple[object, ...]]") -> str:
+    return "\n".join(str(line) for (line,) in connection.execute("EXPLAIN EXECUTE look ('{job-7}')"))
+
+
+def test_plan_on_an_empty_table_is_made_anew_once_the_table_has_grown(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute(FILL, (1, 5))
+        connection.execute("ANALYZE trilho.jobs")
+        connection.execute(f"PREPARE look (text[]) AS {LOOK}".encode())
+        assert "Seq Scan" in plan(connection)
+        connection.execute(FILL, (6, 20 * LEAST))
+        assert "Seq Scan" in plan(connection)
+        assert "jobs" in eventually(lambda: analyse_grown(connection))
+        assert "jobs_pkey" in plan(connection)
+        assert "jobs" not in analyse_grown(connection)
+
+
+def test_table_that_has_not_grown_is_left_alone(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(FILL, (1, LEAST - 1))
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        assert analyse_grown(connection) == []
