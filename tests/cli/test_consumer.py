@@ -45,3 +45,12 @@ def test_stack_starts_a_consumer_and_starts_it_again_also_after_a_good_end(proje
         produced = project.trilho("events", "produce", "orders", '{"order_id": 7}')
         assert produced.returncode == 0, produced.stderr
         eventually(lambda: "noted 7" in project.trilho("logs", "consumer").stdout, every=0.5)
+        assert project.json("scale", "--consumers", "0")["consumers"] == []
+        up.wait_for("consumer has stopped")
+        assert project.trilho("groups", "reset", "shop.note", "orders", "--to", "earliest").returncode == 0
+        assert project.json("scale", "--consumers", "2")["consumers"] == ["consumer", "consumer-2"]
+
+        def noted() -> int:
+            return project.trilho("logs", "consumer", "consumer-2").stdout.count("noted 7")
+
+        eventually(noted, lambda times: times == 2, every=0.5)

@@ -12,10 +12,10 @@ from trilho.cli.plan import (
     changes,
     consumer,
     environment,
+    names,
     welcome,
     worker,
     worker_arguments,
-    worker_names,
 )
 
 PLAN = Plan(app="shop", data=Path("data"))
@@ -24,17 +24,17 @@ counts = st.integers(0, 12)
 
 
 def test_workers_are_numbered_from_the_second_on() -> None:
-    assert worker_names(3) == ["worker", "worker-2", "worker-3"]
-    assert worker_names(0) == []
+    assert names("worker", 3) == ["worker", "worker-2", "worker-3"]
+    assert names("worker", 0) == []
 
 
-@given(counts, st.sets(st.sampled_from(worker_names(12))), st.data())
+@given(counts, st.sets(st.sampled_from(names("worker", 12))), st.data())
 def test_scaling_ends_with_exactly_the_wanted_workers(count: int, present: set[str], data: st.DataObject) -> None:
     leaving = data.draw(st.sets(st.sampled_from(sorted(present)))) if present else set()
-    start, stop = changes(count, present, leaving)
+    start, stop = changes(names("worker", count), present, leaving)
     assert not set(start) & present, "a name that still belongs to a process is not given away"
     assert not set(stop) & leaving, "nobody is asked to stop twice"
-    assert (present | set(start)) - set(stop) - (leaving - set(worker_names(count))) == set(worker_names(count))
+    assert (present | set(start)) - set(stop) - (leaving - set(names("worker", count))) == set(names("worker", count))
 
 
 def test_a_worker_is_a_plain_celery_worker() -> None:
@@ -44,7 +44,7 @@ def test_a_worker_is_a_plain_celery_worker() -> None:
 
 
 def test_a_stack_has_one_consumer_of_all_groups() -> None:
-    program = consumer(PLAN, URLS)
+    program = consumer(PLAN, URLS, "consumer")
     assert (program.kind, program.name) == ("consumer", "consumer")
     assert " ".join(program.arguments).endswith("-m trilho.cli consumer -A shop -n consumer")
 

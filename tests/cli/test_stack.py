@@ -55,17 +55,17 @@ def test_a_damaged_file_is_no_stack(tmp_path: Path, text: str) -> None:
 
 
 def test_what_was_asked_is_taken_once(tmp_path: Path) -> None:
-    control.request_workers(tmp_path, 4)
+    control.request(tmp_path, {"worker": 4})
     assert control.pending(tmp_path)
-    assert control.take_workers(tmp_path) == 4
-    assert control.take_workers(tmp_path) is None
+    assert control.take(tmp_path) == {"worker": 4}
+    assert control.take(tmp_path) == {}
     assert not control.pending(tmp_path)
 
 
 def test_what_was_asked_of_an_earlier_stack_is_forgotten(tmp_path: Path) -> None:
-    control.request_workers(tmp_path, 4)
+    control.request(tmp_path, {"worker": 4})
     control.forget(tmp_path)
-    assert control.take_workers(tmp_path) is None
+    assert control.take(tmp_path) == {}
 
 
 def test_a_lock_has_one_holder_at_a_time(tmp_path: Path) -> None:

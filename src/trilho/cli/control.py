@@ -3,6 +3,8 @@
 A file and not a socket: the path of a UNIX socket must be shorter than a data folder may be.
 """
 
+import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,19 +13,18 @@ from trilho.cli.stack import write_private
 SCALE_FILE = "scale"
 
 
-def request_workers(data: Path, count: int) -> None:
-    """Ask for this many workers in total."""
-    write_private(data / SCALE_FILE, str(count))
+def request(data: Path, counts: Mapping[str, int]) -> None:
+    """Ask for so many processes of these kinds in total."""
+    write_private(data / SCALE_FILE, json.dumps(dict(counts)))
 
 
-def take_workers(data: Path) -> int | None:
-    """The number last asked for, once; None if nobody asked."""
-    path = data / SCALE_FILE
+def take(data: Path) -> dict[str, int]:
+    """The numbers that were asked for last, once."""
+    taken = data / f"{SCALE_FILE}.taken"
     with suppress(OSError, ValueError):
-        count = int(path.read_text())
-        path.unlink()
-        return count
-    return None
+        (data / SCALE_FILE).replace(taken)  # first: what is asked for from now on is not deleted unread
+        return dict(json.loads(taken.read_text()))
+    return {}
 
 
 def forget(data: Path) -> None:

@@ -47,7 +47,7 @@ class Launch:
         self._begin = time.monotonic()
         self._streamer = Streamer(asked.data, Terminal())
         grace = settings.shutdown_grace + GRACE_MARGIN
-        self._supervisor = Supervisor(asked.data, grace, self._new_worker, self._streamer.say, self._publish)
+        self._supervisor = Supervisor(asked.data, grace, self._new_member, self._streamer.say, self._publish)
 
     def run(self) -> None:
         """Run until Ctrl-C or SIGTERM, then leave no process; raises TrilhoError when it cannot be brought up."""
@@ -75,8 +75,7 @@ class Launch:
         self._migrate(plan.migration(self._plan, urls))
         if self._plan.api:
             self._supervisor.add(self._new_api(urls))
-        self._supervisor.add(self._new_consumer(urls))
-        self._supervisor.workers = self._plan.workers
+        self._supervisor.wanted = {plan.WORKER: self._plan.workers, plan.CONSUMER: 1}
 
     def _start_servers(self, smtp: str | None) -> Urls:
         data, given = self._plan.data, self._settings
@@ -145,8 +144,12 @@ class Launch:
         ready = partial(probes.answers, self._plan.host, self._plan.port)
         return Member(process, ready, greeting=str(self._plan.api_url))
 
-    def _new_consumer(self, urls: Urls) -> Member:
-        process = self._process(plan.consumer(self._plan, urls))
+    def _new_member(self, kind: str, name: str) -> Member:
+        assert self._urls is not None
+        return (self._new_worker if kind == plan.WORKER else self._new_consumer)(self._urls, name)
+
+    def _new_consumer(self, urls: Urls, name: str) -> Member:
+        process = self._process(plan.consumer(self._plan, urls, name))
         return Member(
             process,
             ready=lambda: probes.registered(urls.database, process.pid, plan.CONSUMER),
@@ -154,11 +157,9 @@ class Launch:
             optional=True,
         )
 
-    def _new_worker(self, name: str) -> Member:
-        assert self._urls is not None
-        database = self._urls.database
-        process = self._process(plan.worker(self._plan, self._urls, name))
-        return Member(process, ready=lambda: probes.registered(database, process.pid), greeting="takes jobs")
+    def _new_worker(self, urls: Urls, name: str) -> Member:
+        process = self._process(plan.worker(self._plan, urls, name))
+        return Member(process, ready=lambda: probes.registered(urls.database, process.pid), greeting="takes jobs")
 
     def _process(self, program: Program) -> Process:
         return Process(program, logs.path_of(self._plan.data, program.name))

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from trilho.cli import control, logs
 from trilho.cli.member import State
 from trilho.cli.options import DEFAULT_DATA, DataOption, JsonOption
 from trilho.cli.output import fail, print_json, print_table
-from trilho.cli.plan import WORKER
+from trilho.cli.plan import CONSUMER, WORKER
 from trilho.cli.stack import ProcessInfo, Stack
 from trilho.cli.terminal import Terminal
 from trilho.embedded.folder import FolderLock
@@ -54,22 +54,30 @@ def show_logs(
 
 
 def scale(
-    workers: Annotated[int, typer.Argument(min=0, max=100, help="How many workers in total.")],
+    workers: Annotated[int | None, typer.Argument(min=0, max=100, help="How many workers in total.")] = None,
+    consumers: Annotated[int | None, typer.Option("--consumers", min=0, max=100, help="And event consumers.")] = None,
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:
-    """Have N workers in the running stack; returns when they are there, and the others asked to stop."""
+    """Have N workers or consumers in the running stack; returns when they are there, and the others asked to stop."""
     Stack.running(data)
-    control.request_workers(data, workers)
-    processes = _wait_for_workers(data, workers)
-    running = [process.name for process in processes if process.state == State.RUNNING]
+    wanted = {kind: count for kind, count in ((WORKER, workers), (CONSUMER, consumers)) if count is not None}
+    if not wanted:
+        raise typer.BadParameter("how many? `trilho scale 4` for workers, `trilho scale --consumers 2`")
+    control.request(data, wanted)
+    processes = _wait_for(data, wanted)
+    running = {
+        kind: [process.name for process in processes if (process.kind, process.state) == (kind, State.RUNNING)]
+        for kind in wanted
+    }
     leaving = [process.name for process in processes if process.state == State.STOPPING]
     if as_json:
-        print_json({"workers": running, "stopping": leaving})
+        print_json({f"{kind}s": names for kind, names in running.items()} | {"stopping": leaving})
         return
-    typer.echo(f"{len(running)} workers: {', '.join(running) or 'none'}")
+    for kind, names in running.items():
+        typer.echo(f"{len(names)} {kind}s: {', '.join(names) or 'none'}")
     if leaving:
-        typer.echo(f"finishing their jobs, then gone: {', '.join(leaving)}")
+        typer.echo(f"finishing what they have in hand, then gone: {', '.join(leaving)}")
 
 
 def env(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
@@ -91,20 +99,21 @@ def env(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-def _wait_for_workers(data: Path, count: int) -> list[ProcessInfo]:
+def _wait_for(data: Path, wanted: Mapping[str, int]) -> list[ProcessInfo]:
     deadline = time.monotonic() + SCALE_TIMEOUT
     while time.monotonic() < deadline:
-        workers = [process for process in Stack.running(data).processes if process.kind == WORKER]
-        if not control.pending(data) and _settled(workers, count):
-            return workers
+        processes = [process for process in Stack.running(data).processes if process.kind in wanted]
+        if not control.pending(data) and all(_settled(processes, kind, count) for kind, count in wanted.items()):
+            return processes
         time.sleep(POLL)
+    counts = " and ".join(f"{count} {kind}s" for kind, count in wanted.items())
     raise TrilhoError(
-        f"the stack does not have {count} workers after {SCALE_TIMEOUT:.0f} s: see `trilho ps` and `trilho logs`"
+        f"the stack does not have {counts} after {SCALE_TIMEOUT:.0f} s: see `trilho ps` and `trilho logs`"
     )
 
 
-def _settled(workers: Iterable[ProcessInfo], count: int) -> bool:
-    states = [worker.state for worker in workers if worker.state != State.STOPPING]
+def _settled(processes: Iterable[ProcessInfo], kind: str, count: int) -> bool:
+    states = [one.state for one in processes if one.kind == kind and one.state != State.STOPPING]
     return len(states) == count and all(state == State.RUNNING for state in states)
 
 

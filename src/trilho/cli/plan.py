@@ -46,9 +46,9 @@ class Urls:
     kafka: str | None = None
 
 
-def worker_names(count: int) -> list[str]:
-    """The names of so many workers: `worker`, `worker-2`, `worker-3`, …."""
-    return [WORKER if number == 1 else f"{WORKER}-{number}" for number in range(1, count + 1)]
+def names(kind: str, count: int) -> list[str]:
+    """The names of so many processes of a kind: `worker`, `worker-2`, `worker-3`, …."""
+    return [kind if number == 1 else f"{kind}-{number}" for number in range(1, count + 1)]
 
 
 def worker_arguments(app: str, name: str, extra: Collection[str] = ()) -> tuple[str, ...]:
@@ -89,13 +89,13 @@ def mail(plan: Plan, urls: Urls, port: int) -> Program:
 
 def worker(plan: Plan, urls: Urls, name: str) -> Program:
     """One worker of the stack."""
-    return Program("worker", name, worker_arguments(plan.app, name), _inherited(plan, urls))
+    return Program(WORKER, name, worker_arguments(plan.app, name), _inherited(plan, urls))
 
 
-def consumer(plan: Plan, urls: Urls) -> Program:
+def consumer(plan: Plan, urls: Urls, name: str) -> Program:
     """What handles the events of the stack."""
-    arguments = python("trilho.cli", "consumer", "-A", plan.app, "-n", CONSUMER)
-    return Program(CONSUMER, CONSUMER, arguments, _inherited(plan, urls))
+    arguments = python("trilho.cli", "consumer", "-A", plan.app, "-n", name)
+    return Program(CONSUMER, name, arguments, _inherited(plan, urls))
 
 
 def api(plan: Plan, urls: Urls) -> Program:
@@ -125,9 +125,8 @@ def _mentions(arguments: Collection[str], flags: Collection[str]) -> bool:
     )
 
 
-def changes(count: int, present: Collection[str], leaving: Collection[str]) -> tuple[list[str], list[str]]:
-    """Which workers to start and which to stop, to have `count` of them; one that is leaving is waited for."""
-    wanted = worker_names(count)
+def changes(wanted: Collection[str], present: Collection[str], leaving: Collection[str]) -> tuple[list[str], list[str]]:
+    """Which processes to start and which to stop, to have those that are wanted; one that is leaving is waited for."""
     start = [name for name in wanted if name not in present]
     stop = sorted(name for name in present if name not in wanted and name not in leaving)
     return start, stop

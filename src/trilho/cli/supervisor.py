@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from trilho.cli import control, logs
 from trilho.cli.member import Member, State, ending
-from trilho.cli.plan import changes
+from trilho.cli.plan import changes, names
 from trilho.cli.stack import ProcessInfo
 from trilho.errors import TrilhoError
 
@@ -26,26 +26,26 @@ class NeverReady(TrilhoError):
 class Supervisor:
     """Watches members and does what is due.
 
-    `grace` is how many seconds a process may take to stop; `new_worker` makes the member for a worker's name;
-    `publish` gets the processes whenever something about them changed.
+    `grace` is how many seconds a process may take to stop; `new` makes the member of a kind with a name; `publish` gets
+    the processes whenever something about them changed.
     """
 
     def __init__(
         self,
         data: Path,
         grace: float,
-        new_worker: Callable[[str], Member],
+        new: Callable[[str, str], Member],
         say: Callable[[str], None],
         publish: Callable[[Processes], None],
     ) -> None:
         self._data = data
         self._grace = grace
-        self._new_worker = new_worker
+        self._new = new
         self._say = say
         self._publish = publish
         self._published: Processes | None = None
         self.members: dict[str, Member] = {}
-        self.workers = 0
+        self.wanted: dict[str, int] = {}
         self.established = False
         self.hard = False
 
@@ -64,13 +64,14 @@ class Supervisor:
 
     def tick(self) -> None:
         """One look at everything; raises NeverReady."""
-        asked = control.take_workers(self._data)
-        if asked is not None and asked != self.workers:
-            self._say(f"scaling from {self.workers} to {asked} workers")
-            self.workers = asked
+        for kind, count in control.take(self._data).items():
+            if count != self.wanted.get(kind):
+                self._say(f"scaling from {self.wanted.get(kind, 0)} to {count} {kind}s")
+                self.wanted[kind] = count
         for member in list(self.members.values()):
             self.look_at(member)
-        self._adjust_workers()
+        for kind, count in self.wanted.items():
+            self._adjust(kind, count)
         self.established = self.established or self._all_running()
         self._show()
 
@@ -123,6 +124,7 @@ class Supervisor:
             self._crashed(member)
             return
         del self.members[member.name]
+        self.wanted[member.runner.kind] = 0
         self._say(f"{member.name} is left out: there is nothing for it to do")
 
     def _crashed(self, member: Member) -> None:
@@ -143,14 +145,14 @@ class Supervisor:
         except TrilhoError as error:
             self._say(str(error))
 
-    def _adjust_workers(self) -> None:
-        workers = {name: member for name, member in self.members.items() if member.runner.kind == "worker"}
-        leaving = [name for name, member in workers.items() if member.state is State.STOPPING]
-        start, stop = changes(self.workers, workers, leaving)
+    def _adjust(self, kind: str, count: int) -> None:
+        present = {name: member for name, member in self.members.items() if member.runner.kind == kind}
+        leaving = [name for name, member in present.items() if member.state is State.STOPPING]
+        start, stop = changes(names(kind, count), present, leaving)
         for name in stop:
-            workers[name].stop(self._grace)
+            present[name].stop(self._grace)
         for name in start:
-            self.add(self._new_worker(name))
+            self.add(self._new(kind, name))
 
 
 def _alive(members: Iterable[Member]) -> list[str]:
