@@ -61,7 +61,7 @@ class Caller(ABC):
 
     def awaited(self, count: int) -> list[float]:
         """Seconds from each `.delay()` to its `.get()`, while nothing else goes on."""
-        return [self._timed(self._one_result) for _ in range(count)]
+        return [timed(self._one_result) for _ in range(count)]
 
     def consume(self, on: bool, workers: int = 1) -> None:
         """Let the workers take jobs, or hold them."""
@@ -83,10 +83,7 @@ class Caller(ABC):
         self._task.delay(*arguments(0)).get(timeout=60)
 
     def _timed(self, action: Callable[[], object]) -> float:
-        begun = time.perf_counter()
-        action()
-        self._settle()
-        return time.perf_counter() - begun
+        return timed(lambda: (action(), self._settle()))
 
 
 class CeleryCaller(Caller):
@@ -144,6 +141,13 @@ class TrilhoCaller(Caller):
 
     def _settle(self) -> None:
         self._app.pipe.flush(ANSWER_TIMEOUT)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Its seconds."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
 
 
 def caller_of(place: Place) -> Caller:

@@ -108,7 +108,9 @@ class Street:
         found: list[Json] = []
         cursor: Json = {}
         while True:
-            page = self.shop.client.get(path, params={"limit": 100, **cursor}).json()
+            answer = self.shop.client.get(path, params={"limit": 100, **cursor})
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
             found += page["items"]
             if page["next_cursor"] is None:
                 return found
