@@ -1,6 +1,8 @@
 """The transactional producer of one shard."""
 
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -50,6 +52,12 @@ class Sender:
         }
         self._producer: Producer = made(Producer, cluster.config(own))
         self._group = self.marks.group  # kept: asking for it waits for librdkafka
+
+    def __del__(self) -> None:
+        """To end a producer librdkafka may wait for brokers that are away; the thread that drops it must not."""
+        last = [self.__dict__.pop("_producer", None)]
+        with suppress(RuntimeError):  # the interpreter is ending
+            threading.Thread(target=last.clear, name="trilho-relay-end", daemon=True).start()
 
     def _note(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None and error.code() in FOR_GOOD:
