@@ -196,6 +196,20 @@ def test_failure_is_retried_as_the_task_says(trilho: Harness) -> None:
     assert trilho.app.jobs.get(result.id).attempt == 3
 
 
+def test_jitter_does_not_make_a_retry_due_at_once(trilho: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    @trilho.app.task(name="lucky", autoretry_for=(OSError,), retry_backoff=60)
+    def lucky() -> None: ...
+
+    monkeypatch.setattr("random.randrange", lambda _: 0)
+    trilho.fail(lucky, OSError("busy"))
+    lucky.delay()
+    [job] = trilho.run_until_idle()
+    assert job.state == "RETRY"
+    trilho.advance(seconds=60)
+    [job] = trilho.run_until_idle()
+    assert job.state == "SUCCESS"
+
+
 def test_failures_end_with_their_test(trilho: Harness, send: Any) -> None:
     assert not any(trilho._failures.values())
 

@@ -10,8 +10,10 @@ from typing import Any, NoReturn, Self
 from unittest.mock import patch
 from uuid import uuid4
 
+from celery.app import autoretry
 from celery.app.trace import build_tracer
 from celery.result import denied_join_result
+from celery.utils.time import get_exponential_backoff_interval
 
 from trilho.app import Trilho
 from trilho.db.pool import Connection
@@ -132,6 +134,12 @@ def _nobody() -> None:
     """Who is told of events where no relay runs."""
 
 
+def _whole_pause(*, full_jitter: bool = False, **back_off: int) -> int:
+    """Celery's back-off, never shortened by chance: a retry that may be due at once makes a test a matter of luck."""
+    pause: int = get_exponential_backoff_interval(**back_off)
+    return pause
+
+
 _PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner", "coroutines", "streams")
 
 
@@ -147,7 +155,8 @@ def redirected(app: Trilho, database_url: str) -> Iterator[None]:
     app.shared.deadline = math.inf
     app.set_current()
     try:
-        yield
+        with patch.object(autoretry, "get_exponential_backoff_interval", _whole_pause):
+            yield
     finally:
         app.coroutines.close()
         app.database.close()
