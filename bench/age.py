@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 
 import psycopg
 
@@ -13,7 +12,7 @@ from bench.idle import idle_in_transaction
 from bench.remote import RemoteCaller
 from bench.stand import Stand, clear
 from bench.table import factor, markdown, number
-from bench.visit import WARM_UP, Load, fill, work_off
+from bench.visit import Load, warmed, work_off
 from bench.worker import Worker
 
 WAITING_ROWS = 1_000_000
@@ -35,8 +34,7 @@ def measure(stand: Stand, finished: int, load: Load) -> list[str]:
     _insert(places["finished"], FINISHED, finished)
     _insert(places["waiting"], WAITING, WAITING_ROWS)
     rates: dict[str, list[float]] = {name: [] for name in titles}
-    with ExitStack() as stack:
-        stack.enter_context(idle_in_transaction(places["idle"].database_url))
+    with idle_in_transaction(places["idle"].database_url):
         _drain(places["idle"], CHURN)
         for _ in range(load.rounds):
             clear(places["empty"])
@@ -67,7 +65,5 @@ def _insert(place: Place, statement: str, rows: int) -> None:
 def _drain(place: Place, jobs: int) -> float:
     ends = ends_of(place)
     with RemoteCaller(place) as caller, Worker(place):
-        fill(caller, ends, WARM_UP)
-        work_off(caller, ends, WARM_UP)
-        fill(caller, ends, jobs)
+        warmed(caller, ends, jobs)
         return work_off(caller, ends, jobs)

@@ -9,7 +9,7 @@ from bench.figures import in_turns
 from bench.remote import RemoteCaller
 from bench.stand import Stand, clear
 from bench.table import markdown, number
-from bench.visit import WARM_UP, Load, fill, work_off
+from bench.visit import Load, warmed, work_off
 from bench.worker import Worker
 
 SIZES = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1))
@@ -39,9 +39,7 @@ def _drain(stand: Stand, workers: int, processes: int, jobs: int) -> tuple[float
         caller = stack.enter_context(RemoteCaller(place))
         for n in range(workers):
             stack.enter_context(Worker(place, f"{n}", processes))
-        fill(caller, ends, WARM_UP * workers, workers)
-        work_off(caller, ends, WARM_UP * workers, workers)
-        fill(caller, ends, jobs, workers)
+        warmed(caller, ends, jobs, workers)
         before = cpu.server_seconds(stand)
         rate = work_off(caller, ends, jobs, workers)
         spent = cpu.per_job(before, cpu.server_seconds(stand), jobs)

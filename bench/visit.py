@@ -72,9 +72,7 @@ def enqueue(stand: Stand, caller: RemoteCaller, load: Load) -> dict[str, float]:
 def drain(stand: Stand, place: Place, caller: RemoteCaller, worker: Worker, load: Load) -> dict[str, float]:
     """Jobs per second of a warm worker that is held until the backlog is complete."""
     ends = ends_of(place)
-    fill(caller, ends, WARM_UP)
-    work_off(caller, ends, WARM_UP)
-    fill(caller, ends, load.backlog)
+    warmed(caller, ends, load.backlog)
     before = cpu.worker_seconds(worker) | cpu.server_seconds(stand)
     rate = work_off(caller, ends, load.backlog)
     after = cpu.worker_seconds(worker) | cpu.server_seconds(stand)
@@ -84,6 +82,13 @@ def drain(stand: Stand, place: Place, caller: RemoteCaller, worker: Worker, load
     caller("task_events", False)
     groups = {f"drain/{group}": value for group, value in cpu.per_job(before, after, load.backlog).items()}
     return {"drain": rate, "drain_events": rate_with_events} | groups
+
+
+def warmed(caller: RemoteCaller, ends: Ends, jobs: int, workers: int = 1) -> None:
+    """Let the workers warm up, then hold them before a backlog."""
+    fill(caller, ends, WARM_UP * workers, workers)
+    work_off(caller, ends, WARM_UP * workers, workers)
+    fill(caller, ends, jobs, workers)
 
 
 def fill(caller: RemoteCaller, ends: Ends, jobs: int, workers: int = 1) -> None:

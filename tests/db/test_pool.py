@@ -4,7 +4,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -13,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from tests.jobs.shop import Query
+from tests.lab import database as databases
 from tests.lab.poll import eventually
 from tests.lab.proxy import FaultProxy
 from trilho import ConfigurationError
@@ -99,11 +99,9 @@ def test_waiting_for_a_connection_ends(pool: Database) -> None:
 
 
 def test_server_that_was_away_is_reached_as_soon_as_it_is_back(database: str) -> None:
-    where = urlsplit(database)
-    assert where.port is not None
-    with FaultProxy(where.port, where.hostname or "") as proxy:
-        around = database.replace(f":{where.port}/", f":{proxy.port}/")
-        pool = Database(Settings(database_url=around, pool_size=2, connect_timeout=1))
+    with FaultProxy(databases.port_of(database)) as proxy:
+        url = databases.with_port(database, proxy.port)
+        pool = Database(Settings(database_url=url, pool_size=2, connect_timeout=1))
         proxy.set("refuse")
         for _ in range(4):  # seconds
             with pytest.raises(PoolTimeout), pool.connection():

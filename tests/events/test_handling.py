@@ -9,6 +9,7 @@ import pytest
 
 from tests.events.world import World
 from tests.lab.poll import eventually
+from tests.lab.transactions import end_inside
 from trilho import Tx
 from trilho.db.pool import Connection
 from trilho.events import store
@@ -33,12 +34,7 @@ def test_handler_that_ends_the_transaction_fails_and_no_effect_of_others_is_lost
         tx.connection.execute("INSERT INTO effects VALUES ('k', %s)", (str(event.data["n"]),))
         if event.data["n"] != 1:
             return
-        if how == "session":
-            tx.session.rollback()
-        elif how == "driver":
-            tx.connection.rollback()
-        else:
-            tx.connection.execute(how.encode())
+        end_inside(tx, how)
 
     ours.relay()
     ours.app.bus.publish_many(topic, [("k", {"n": n}) for n in range(4)])

@@ -8,6 +8,7 @@ from celery import chain, chord
 from sqlalchemy import text
 
 from tests.jobs.shop import Query
+from tests.lab.transactions import end_inside
 from trilho import Trilho, Tx
 from trilho.testing import Harness
 
@@ -73,12 +74,7 @@ def test_body_that_ends_its_transaction_fails(app: Trilho, trilho: Harness, effe
     @app.task(transactional=True)
     def work(tx: Tx) -> None:
         write(tx, "lost")
-        if how == "session":
-            tx.session.rollback()
-        elif how == "driver":
-            tx.connection.rollback()
-        else:
-            tx.connection.execute(how.encode())
+        end_inside(tx, how)
         write(tx, "alone")
 
     result = work.delay()

@@ -23,7 +23,9 @@ def take(data: Path) -> dict[str, int]:
     taken = data / f"{SCALE_FILE}.taken"
     with suppress(OSError, ValueError):
         (data / SCALE_FILE).replace(taken)  # first: what is asked for from now on is not deleted unread
-        return dict(json.loads(taken.read_text()))
+        text = taken.read_text()
+        taken.unlink()
+        return dict(json.loads(text))
     return {}
 
 

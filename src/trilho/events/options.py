@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
-from trilho.db.text import escaped
+from trilho.db.text import is_storable
 from trilho.errors import ConfigurationError
 from trilho.events.retry import Retry
 
@@ -18,10 +18,6 @@ Check: TypeAlias = tuple[Callable[[Any], bool], str]
 """Whether a value is allowed, and what is."""
 
 
-def _is_group(value: Any) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= MAX_GROUP and value == escaped(value)
-
-
 def _is_batch(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_BATCH
 
@@ -31,7 +27,7 @@ def _is_bool(value: Any) -> bool:
 
 
 CHECKS: Mapping[str, Check] = {
-    "group": (_is_group, f"a text of 1 to {MAX_GROUP} characters without NUL"),
+    "group": (lambda value: is_storable(value, MAX_GROUP), f"a text of 1 to {MAX_GROUP} characters without NUL"),
     "retry": (lambda value: isinstance(value, Retry), "a Retry, such as Retry(attempts=3)"),
     "on_failure": (lambda value: value in get_args(OnFailure), "'dead_letter' or 'park'"),
     "batch": (_is_batch, f"1 to {MAX_BATCH}"),

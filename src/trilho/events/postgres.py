@@ -54,11 +54,12 @@ class PostgresLog:
             return NOTHING
         self._refresh_at = now + REFRESH
         with self.database.connection() as connection:
-            self._enter(connection, me)
+            if me != self._entered:
+                self._enter(connection, me)
             groups = {group for group, _ in self.subscriptions}
             members = {group: store.members(connection, group) for group in groups}
             if any(me not in group for group in members.values()):
-                self._entered = None  # we were taken for dead, or our lease is not written yet: enter again
+                self._enter(connection, me)  # again: we were taken for dead, or our lease was not written yet
             identities = store.topic_identities(connection, set().union(*map(_read, members.values())))
             self._absent |= {topic for _, topic in self.subscriptions} - identities.keys()
             mine = {lane for group in members for lane in self._dealt(group, members[group], identities, me)}
@@ -70,11 +71,10 @@ class PostgresLog:
         return Change(taken, gone)
 
     def _enter(self, connection: Connection, me: UUID) -> None:
-        if self._entered != me:
-            with connection.transaction():
-                store.enter_groups(connection, sorted({group for group, _ in self._all}), me)
-                store.tell_topics(connection, self._all, me)
-            self._entered = me
+        with connection.transaction():
+            store.enter_groups(connection, sorted({group for group, _ in self._all}), me)
+            store.tell_topics(connection, self._all, me)
+        self._entered = me
 
     def _held(self, connection: Connection, mine: set[Lane], me: UUID) -> dict[Lane, int]:
         """Those of our lanes that nobody took or reset; gives up what is ours without our doing anything with it."""

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
 from trilho.app import Trilho
+from trilho.db.text import is_storable
 from trilho.errors import JobStateError, UnknownJob
 from trilho.http.accepted import accepted
 from trilho.http.hub import Hub, Watched
-from trilho.http.ids import is_possible
 from trilho.http.links import timeline_link
 from trilho.http.problems import documented
 from trilho.http.schemas import Accepted, TaskOut
@@ -87,7 +87,7 @@ def jobs_router(app: Trilho) -> APIRouter:
 
 def possible(task_id: str) -> str:
     """The id itself; raises UnknownJob for what no job can be called, so that the database is not asked for it."""
-    if not is_possible(task_id, MAX_ID):
+    if not is_storable(task_id, MAX_ID):
         raise UnknownJob(task_id[:MAX_ID])
     return task_id
 

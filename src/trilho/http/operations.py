@@ -10,7 +10,7 @@ from trilho.dashboard.assembly import operation_of
 from trilho.dashboard.facts import read
 from trilho.dashboard.operation import Operation
 from trilho.dashboard.page import STATIC, rendered, rendered_missing, static_file
-from trilho.http.ids import is_possible
+from trilho.db.text import is_storable
 from trilho.http.problems import documented
 from trilho.http.schemas import Problem
 
@@ -74,7 +74,7 @@ def operations_router(app: Trilho) -> APIRouter:
 
 def operation(app: Trilho, wanted: str) -> Operation | None:
     """The operation that an id belongs to; None for what nothing can be called."""
-    if not is_possible(wanted, MAX_ID):
+    if not is_storable(wanted, MAX_ID):
         return None
     with app.database.connection() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

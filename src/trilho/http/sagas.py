@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from trilho.app import Trilho
+from trilho.db.text import is_storable
 from trilho.errors import UnknownSaga
-from trilho.http.ids import is_possible
 from trilho.http.problems import documented
 from trilho.sagas.handle import SagaHandle
 from trilho.sagas.record import MAX_ID
@@ -148,6 +148,6 @@ def sagas_router(app: Trilho) -> APIRouter:
 
 def possible(saga_id: str) -> str:
     """The id itself; raises UnknownSaga for what no run can be called, so that the database is not asked for it."""
-    if not is_possible(saga_id, MAX_ID):
+    if not is_storable(saga_id, MAX_ID):
         raise UnknownSaga(saga_id[:MAX_ID])
     return saga_id

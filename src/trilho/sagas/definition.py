@@ -11,7 +11,7 @@ import uuid_utils
 from pydantic import ValidationError
 
 from trilho import trace
-from trilho.db.text import checked, escaped
+from trilho.db.text import checked, is_storable
 from trilho.errors import ConfigurationError
 from trilho.events.retry import Retry
 from trilho.jobs import codec
@@ -81,7 +81,7 @@ LONGEST_TIMEOUT = 100 * 366 * 86_400
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= LONGEST_NAME and value == escaped(value)
+    return is_storable(value, LONGEST_NAME)
 
 
 def _is_number(value: Any, kinds: Any, largest: int) -> bool:
