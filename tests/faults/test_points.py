@@ -21,13 +21,14 @@ from tests.lab.worker import Worker
 SOURCE = Path(trilho.__file__).parent
 POINT = re.compile(r"""\bhit\(\s*"([a-z_.]+)"\s*\)""")
 POINTS = sorted({point for file in SOURCE.rglob("*.py") for point in POINT.findall(file.read_text())})
-IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.")]
+AHEAD = "enqueue.ahead_of_commit"
+IN_CLIENTS = [point for point in POINTS if point.startswith("enqueue.") and point != AHEAD]
 ADOPTING = [point for point in POINTS if point.startswith("adopt.")]
 OF_SAGAS = [point for point in POINTS if point.startswith("saga.")]
 OF_EVENTS = [point for point in POINTS if point.startswith(("relay.", "consume."))]
 OF_SLICES = [point for point in POINTS if point.startswith(("write_behind.", "take_back.", "give_back."))]
 OF_ADMINISTRATION = [point for point in POINTS if point.startswith("reset.")]
-ELSEWHERE = IN_CLIENTS + ADOPTING + OF_EVENTS + OF_SAGAS + OF_SLICES + OF_ADMINISTRATION
+ELSEWHERE = [AHEAD, *IN_CLIENTS, *ADOPTING, *OF_EVENTS, *OF_SAGAS, *OF_SLICES, *OF_ADMINISTRATION]
 IN_WORKERS = [point for point in POINTS if point not in ELSEWHERE]
 
 
@@ -51,6 +52,16 @@ def test_client_killed_while_it_enqueues_leaves_row_and_job_or_neither(lab: Lab,
     lab.worker("w1")
     lab.all_succeed(len(durable))
     assert account(durable, lab.effects()) == EXACT
+
+
+def test_client_killed_between_a_wakeup_and_its_commit_leaves_every_job_to_run_once(lab: Lab) -> None:
+    assert produce(lab, "job", f"{AHEAD}=kill@3", "stream") == -9
+    durable = eventually(lambda: lab.query("SELECT args::json ->> 0 FROM trilho.jobs"), lambda rows: len(rows) >= 3)
+    keys = [key for (key,) in durable]
+    assert sorted(keys) == sorted(f"job-{number}" for number in range(len(keys)))
+    lab.worker("w1")
+    lab.all_succeed(len(keys))
+    assert account(keys, lab.effects()) == EXACT
 
 
 @pytest.mark.timeout(120)

@@ -8,6 +8,7 @@ import pytest
 import redis
 from celery import Celery
 
+from tests.faults.apps.application import build
 from tests.lab.database import port_of, with_port
 from tests.lab.lab import RECOVERY, Lab
 from tests.lab.ledger import EXACT, account
@@ -73,6 +74,24 @@ def test_wakeup_of_a_job_that_does_not_exist_is_dropped_and_counted(lab: Lab, cl
     lab.worker("w1")
     lab.all_succeed(1)
     eventually(lambda: dropped(lab), lambda count: count == 1)
+
+
+def test_wakeup_that_came_long_before_its_commit_is_followed_by_another(lab: Lab) -> None:
+    with FaultProxy(port_of(lab.database_url)) as proxy:
+        app = build(broker=lab.broker_url, database=with_port(lab.database_url, proxy.port))
+        task = app.tasks["lab.effect"]
+        lab.worker("w1", resend_grace=60)
+        eventually(lambda: (task.delay("quick"), app.enqueuer.commits_are_quick)[1])
+        count = lab.states().total()
+        lab.all_succeed(count)
+        proxy.set(delay=0.2)
+        late = task.delay("late")
+        lab.all_succeed(count + 1)
+        app.close()
+    assert dropped(lab) >= 1, "the first wake-up led to nothing"
+    assert lab.query("SELECT sends FROM trilho.jobs WHERE id = %s", late.id) == [(1,)], (
+        "the dispatcher had no part in it"
+    )
 
 
 def test_job_of_a_plain_celery_producer_is_adopted_and_runs_once(lab: Lab, stock: Celery, client: redis.Redis) -> None:

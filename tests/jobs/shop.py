@@ -16,10 +16,10 @@ Query: TypeAlias = Callable[..., list[tuple[Any, ...]]]
 
 
 class Wakeups(list[NewJob]):
-    """Remembers the wake-ups that would be sent."""
+    """Remembers of which jobs workers would be told; where commits are slow, they are told twice."""
 
     def push(self, jobs: Sequence[NewJob]) -> None:
-        self.extend(jobs)
+        self.extend(job for job in jobs if job not in self)
 
 
 class Shop(Trilho):

@@ -26,3 +26,9 @@ def beside(module_file: str, name: str) -> Mapping[str, str]:
 def for_sqlalchemy(query: str) -> str:
     """The query with SQLAlchemy's `:name` parameters, for connections whose driver is not ours."""
     return _PARAMETER.sub(r":\1", query)
+
+
+def positional(query: str) -> tuple[str, tuple[str, ...]]:
+    """The query with PostgreSQL's own `$n` parameters, and their names in that order."""
+    names = tuple(dict.fromkeys(_PARAMETER.findall(query)))
+    return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", query), names

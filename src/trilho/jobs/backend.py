@@ -20,7 +20,7 @@ from trilho.jobs.attempt import RunningAttempt, running
 from trilho.jobs.enqueue import steps_of
 from trilho.jobs.job import FINISHED, RETRY, STARTED
 from trilho.jobs.outcome import Finish, retried
-from trilho.jobs.store import SQL, ChordPart, OtherResult
+from trilho.jobs.store import META_ONE, SQL, ChordPart, OtherResult
 
 
 class PostgresBackend(BaseBackend):  # type: ignore[misc]
@@ -280,8 +280,17 @@ def exception_of(error: str | None, state: str) -> dict[str, Any]:
 
 
 def _metas(connection: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
+    if len(ids) == 1:
+        return [dict(zip(_META, row, strict=True)) for row in META_ONE.fetch(connection, {"id": ids[0]})]
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(SQL["meta"], {"ids": list(ids)}).fetchall()
+
+
+_META = (
+    "id", "state", "result", "progress", "error", "traceback", "children", "task", "queue", "args", "kwargs", "retries",
+    "worker_name", "finished_at", "parent_id", "group_id",
+)  # fmt: skip
+"""The columns of `meta_one`."""
 
 
 def _found(connection: Connection, task_id: str) -> bool:

@@ -1,6 +1,7 @@
 """Enqueue: what Celery would send to a broker becomes a row, in the caller's transaction if there is one."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,13 +13,14 @@ from celery.utils.time import maybe_iso8601
 
 from trilho import trace
 from trilho.db.pending import write_now
-from trilho.db.pool import Database
+from trilho.db.pool import Connection, Database
 from trilho.db.transaction import ambient
 from trilho.errors import DuplicateJob, TransactionError
-from trilho.jobs import codec, store
+from trilho.jobs import codec
+from trilho.jobs.ahead import QUICK
 from trilho.jobs.attempt import running
 from trilho.jobs.job import DueJob, NewJob
-from trilho.jobs.store import SQL, rows_json
+from trilho.jobs.store import ENQUEUE_ONE, SQL, rows_json
 from trilho.jobs.unique import UniqueJob, UniqueSink
 
 MARK = "trilho"
@@ -31,6 +33,7 @@ _IN_COLUMNS = frozenset(
     {"lang", "task", "id", "eta", "expires", "retries", "root_id", "parent_id", "group", "timelimit", MARK}
 )
 _CANVAS = ("callbacks", "errbacks", "chain", "chord")
+
 TRACE = "trilho_trace"
 """Kept header: the operation that a job belongs to, where its root job does not tell."""
 
@@ -112,6 +115,7 @@ class Enqueuer:
         self.jobs = JobSink(wakeups)
         self.unique = UniqueSink(self.jobs.committed)
         self.chords = ChordSink()
+        self.commits_are_quick = False
 
     def enqueue(self, rows: Sequence[NewJob | UniqueJob]) -> None:
         """Write jobs; raises DuplicateJob, TransactionError, or `psycopg.OperationalError` when nothing was written."""
@@ -139,11 +143,24 @@ class Enqueuer:
             return False
         faults = self.database.faults
         faults.hit("enqueue.before_commit")
-        if not self.database.run(store.enqueue_one, job):
+        begun, ahead = time.monotonic(), self.commits_are_quick
+        if not self.database.run(self._insert, job, ahead):
             return False
+        self.commits_are_quick = time.monotonic() - begun < QUICK
         faults.hit("enqueue.after_commit")
-        self.jobs.committed((job,))
+        if ahead and self.commits_are_quick:
+            trace.had_effect()
+        else:  # also if it went ahead by so much that a worker may have given up waiting for the row
+            self.jobs.committed((job,))
         return True
+
+    def _insert(self, connection: Connection, job: NewJob, ahead: bool) -> bool:
+        def meanwhile() -> None:
+            if ahead and job.send:
+                self.jobs.wakeups.push((job,))
+                self.database.faults.hit("enqueue.ahead_of_commit")
+
+        return bool(ENQUEUE_ONE.fetch(connection, ENQUEUE_ONE.of(job), meanwhile))
 
 
 class RowProducer:

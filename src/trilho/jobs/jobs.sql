@@ -66,16 +66,33 @@ ON CONFLICT (id) DO NOTHING RETURNING id;
 -- PENDING | RETRY -> STARTED with a fresh token, if it is due. A claim whose answer got lost finds its own token and
 -- gets the same rows again, without another attempt being counted; a job whose time to live is over begins none.
 -- The commit is not waited for: a claim that a crash of the server takes back leaves a waiting row, and the finish of
--- its attempt finds no token. What has ended a process, or may have, is claimed alone.
+-- its attempt finds no token. What has ended a process, or may have, is claimed alone, by claim_one.
 UPDATE trilho.jobs SET
     state        = 'STARTED',
     attempt      = attempt + CASE WHEN state = 'STARTED' OR expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
     claim_token  = %(token)s, worker = %(worker)s, worker_name = %(worker_name)s,
     started_at   = CASE WHEN expires_at <= clock_timestamp() THEN started_at ELSE clock_timestamp() END,
-    progress     = NULL, custom_state = NULL, error = NULL, traceback = NULL, suspect = NOT %(alone)s
+    progress     = NULL, custom_state = NULL, error = NULL, traceback = NULL, suspect = true
 WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(%(ids)s AS json)))) AND NOT held
-  AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() AND (%(alone)s OR NOT suspect AND crash_count = 0)
+  AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() AND NOT suspect AND crash_count = 0
        OR state = 'STARTED' AND claim_token = %(token)s)
+  AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
+    claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
+    CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+         WHEN expires_at <= clock_timestamp() THEN 'expired before it was started' END AS ending, suspect;
+
+-- name: claim_one
+-- As claim, for one job that is to have the claim for itself. Statements for one job are half as dear as those for a
+-- list, and PostgreSQL plans them well even while it knows nothing about the table.
+UPDATE trilho.jobs SET
+    state        = 'STARTED',
+    attempt      = attempt + CASE WHEN state = 'STARTED' OR expires_at <= clock_timestamp() THEN 0 ELSE 1 END,
+    claim_token  = %(token)s, worker = %(worker)s, worker_name = %(worker_name)s,
+    started_at   = CASE WHEN expires_at <= clock_timestamp() THEN started_at ELSE clock_timestamp() END,
+    progress     = NULL, custom_state = NULL, error = NULL, traceback = NULL, suspect = false
+WHERE id = %(id)s AND NOT held
+  AND (state IN ('PENDING', 'RETRY') AND run_at <= clock_timestamp() OR state = 'STARTED' AND claim_token = %(token)s)
   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING id, task, queue, state, priority, args, kwargs, canvas, headers, attempt, retries, crash_count, max_crashes,
     claim_token, expires_at, root_id, parent_id, group_id, sent_at, sends,
@@ -133,6 +150,15 @@ remembered AS (
     FROM done WHERE state <> 'SUCCESS'
     ON CONFLICT DO NOTHING)
 SELECT id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END FROM done;
+
+-- name: finish_one
+-- As finish, for one job that is a SUCCESS.
+UPDATE trilho.jobs SET
+    state = 'SUCCESS', result = %(result)s, error = NULL, traceback = NULL, children = %(children)s,
+    progress = coalesce(%(progress)s, progress), finished_at = clock_timestamp(), custom_state = NULL
+WHERE id = %(id)s AND claim_token = %(token)s AND worker IS NOT NULL AND finished_at IS NULL
+  AND cancel_requested_at IS NULL
+RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', id) END;
 
 -- name: reschedule
 -- STARTED | PROCESSING -> RETRY | PENDING, only while the claim is ours. The dispatcher wakes it when it is due.
@@ -251,6 +277,12 @@ WITH asked AS (
 SELECT id, state, awaited FROM asked
 UNION ALL SELECT id, state, awaited FROM trilho.jobs WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM asked);
 
+-- name: await_one
+-- As await, for one job that has not come to its end; nothing is returned for any other.
+UPDATE trilho.jobs SET awaited = true
+WHERE id = %(id)s AND finished_at IS NULL AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+RETURNING id;
+
 -- name: states
 SELECT id, state FROM trilho.jobs WHERE id = ANY(%(ids)s);
 
@@ -262,6 +294,11 @@ SELECT 1 FROM trilho.jobs WHERE id = %(id)s;
 SELECT id, coalesce(custom_state, state) AS state, result, progress, error, traceback, children, task, queue, args,
        kwargs, retries, worker_name, finished_at, parent_id, group_id
 FROM trilho.jobs WHERE id = ANY(%(ids)s);
+
+-- name: meta_one
+SELECT id, coalesce(custom_state, state) AS state, result, progress, error, traceback, children, task, queue, args,
+       kwargs, retries, worker_name, finished_at, parent_id, group_id
+FROM trilho.jobs WHERE id = %(id)s;
 
 -- name: forget
 WITH gone AS (

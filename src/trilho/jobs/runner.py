@@ -19,7 +19,7 @@ from trilho.db.pool import Connection
 from trilho.db.transaction import Tx
 from trilho.db.transient import is_transient
 from trilho.errors import ClaimLost, Interrupted
-from trilho.jobs import store
+from trilho.jobs import ahead, store
 from trilho.jobs.aftermath import give_back
 from trilho.jobs.attempt import RunningAttempt, entered
 from trilho.jobs.body import Body
@@ -116,7 +116,7 @@ class Runner:
             raise ClaimLost("the lease of this worker is over")
         faults = self.database.faults
         faults.hit("claim.before")
-        claimed = self._writer.insist(lambda connection: store.claim(connection, order.ids, claimant(order)))
+        claimed = self._writer.insist(lambda connection: ahead.claim(connection, order.ids, claimant(order)))
         self.shared.mark(order.slot, CLAIMED)
         faults.hit("claim.after")
         tally = self._tally = Tally()

@@ -1,6 +1,6 @@
 """The verbs on the job tables. Each takes a connection and a list, and is one statement of `jobs.sql`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -9,13 +9,19 @@ from psycopg.rows import args_row, class_row, dict_row
 from pydantic_core import to_json
 
 from trilho.db.pool import Connection
+from trilho.db.prepared import Prepared
 from trilho.db.sql import beside
 from trilho.db.text import escaped
 from trilho.jobs.codec import shortened
-from trilho.jobs.job import Attempt, Claimed, Job, JobFilter, JobPage, NewJob
+from trilho.jobs.job import SUCCESS, Attempt, Claimed, Job, JobFilter, JobPage
 from trilho.jobs.outcome import Finish, Outcome, Reschedule
 
 SQL = beside(__file__, "jobs.sql")
+
+ENQUEUE_ONE, CLAIM_ONE, FINISH_ONE, AWAIT_ONE, META_ONE = (
+    Prepared(f"trilho_{name}", SQL[name])
+    for name in ("enqueue_one", "claim_one", "finish_one", "await_one", "meta_one")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +62,21 @@ def rows_json(rows: Sequence[Any]) -> str:
     return to_json(rows, exclude_none=True).decode()
 
 
-def enqueue_one(connection: Connection, job: NewJob) -> bool:
-    """(nothing) -> PENDING for one job that is neither held nor part of an operation; whether its id was free."""
-    values = {name: getattr(job, name) for name in _COLUMNS}
-    return connection.execute(SQL["enqueue_one"], values).fetchone() is not None
+def claim(connection: Connection, ids: Sequence[str], claimant: Claimant, alone: bool | None = None) -> list[Claimed]:
+    """PENDING | RETRY -> STARTED, for those of `ids` that are due, and may be claimed together with others.
 
-
-_COLUMNS = tuple(name for name in NewJob.__slots__ if name not in {"held", "operation", "cause", "via"})
-
-
-def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> list[Claimed]:
-    """PENDING | RETRY -> STARTED, for those of `ids` that are due, and may be claimed together with others."""
-    values = {
-        "ids": rows_json(ids),
-        "alone": len(ids) == 1,
-        "token": claimant.token,
-        "worker": claimant.worker,
-        "worker_name": claimant.name,
-    }
+    `alone` says whether no other job runs under this claim; by default, if it is for one.
+    """
+    values = {"token": claimant.token, "worker": claimant.worker, "worker_name": claimant.name}
+    if len(ids) == 1 and alone is not False:
+        return [Claimed(*row) for row in CLAIM_ONE.fetch(connection, values | {"id": ids[0]})]
     with connection.cursor(row_factory=args_row(Claimed)) as cursor:
-        return cursor.execute(SQL["claim"], values).fetchall()
+        return cursor.execute(SQL["claim"], values | {"ids": rows_json(ids)}).fetchall()
+
+
+def unknown(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Those that have no row."""
+    return set(ids).difference(row[0] for row in connection.execute(SQL["states"], {"ids": list(ids)}))
 
 
 def unclaim(connection: Connection, ids: Sequence[str], token: UUID) -> set[str]:
@@ -91,6 +92,8 @@ def seize(connection: Connection, job_id: str, token: UUID) -> Claimed | None:
 
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> set[str]:
     """Write outcomes, fenced by their tokens; returns the ids of those that counted."""
+    if len(outcomes) == 1 and isinstance(outcomes[0], Finish) and outcomes[0].state == SUCCESS:
+        return {row[0] for row in FINISH_ONE.fetch(connection, FINISH_ONE.of(outcomes[0]))}
     ended = sorted((o for o in outcomes if isinstance(o, Finish)), key=lambda o: o.id)
     again = sorted((o for o in outcomes if isinstance(o, Reschedule)), key=lambda o: o.id)
     rows: list[tuple[Any, ...]] = []

@@ -7,7 +7,7 @@ from trilho.db.pool import Connection, Database
 from trilho.db.wakeups import Listener, polling_pauses, wait_until
 from trilho.errors import UnknownJob
 from trilho.jobs.job import FINISHED
-from trilho.jobs.store import SQL
+from trilho.jobs.store import AWAIT_ONE, SQL
 
 
 class Waiter:
@@ -45,6 +45,8 @@ def ended(ids: Sequence[str], states: Mapping[str, str]) -> set[str]:
 
 def ask(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Have the ends of jobs announced; those that are finished already. Raises UnknownJob."""
+    if len(ids) == 1 and AWAIT_ONE.fetch(connection, {"id": ids[0]}):
+        return set()
     rows = connection.execute(SQL["await"], {"ids": list(ids)}).fetchall()
     finished = ended(ids, {job_id: state for job_id, state, _ in rows})
     if finished or all(awaited for _, _, awaited in rows):

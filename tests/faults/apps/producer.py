@@ -1,6 +1,6 @@
 """A program that writes a row and enqueues a job in one transaction, or a job alone, and may be killed while it does.
 
-`python -m tests.faults.apps.producer KEY [alone]`
+`python -m tests.faults.apps.producer KEY [alone | stream]`; a stream is jobs alone, one after the other.
 """
 
 import os
@@ -25,5 +25,12 @@ def main(key: str, alone: bool) -> None:
     ledger().write(key, "acked", 1, os.getpid())
 
 
+def stream(key: str) -> None:
+    """So many that a wake-up is sure to travel ahead of its commit."""
+    task = build().tasks["lab.record"]
+    for number in range(500):
+        task.delay(f"{key}-{number}")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], alone="alone" in sys.argv[2:])
+    stream(sys.argv[1]) if "stream" in sys.argv[2:] else main(sys.argv[1], alone="alone" in sys.argv[2:])
