@@ -62,7 +62,6 @@ class Prepared:
                 _answer(connection)
                 self._known.add(connection)
             libpq.send_query_prepared(self._name, texts)
-        libpq.flush()
         meanwhile()
         return _answer(connection)
 
