@@ -282,7 +282,10 @@ class Member:
             self._on_out_of_range(*ours)
             return
         what = {"group": self.group, "topic": message.topic(), "error": error.str()}
-        self._tell("kafka.says", (error.code(), message.topic()), **what)
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:  # as on a first start: its first event makes it
+            log.debug("topic.not_there_yet", **what)
+        else:
+            self._tell("kafka.says", (error.code(), message.topic()), **what)
 
     def _on_out_of_range(self, lane: Lane, buffer: Buffer) -> None:
         """Below the log's beginning events are gone; past its end the log itself is not what it was."""
