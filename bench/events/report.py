@@ -32,9 +32,9 @@ ROWS = {
     "p50": "commit to handler, idle, p50 [ms]",
     "p99": "the same, p99 [ms]",
 }
-ASKED = (("faststream", 10.0), ("raw", 0.4))
+ASKED = (("faststream", 20.0), ("raw", 0.7))
 """Trilho's consumer against these, at least."""
-ASKED_RELAY = 20_000
+ASKED_RELAY = 50_000
 
 HOW = """\
 An event has five fields (110 bytes of JSON) and one of 1,000 keys; topics have six partitions; one consumer process
