@@ -1,7 +1,8 @@
 """What a run has recorded, and what it is about to: written with the next commit that something depends on."""
 
+import asyncio
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,10 @@ class Journal:
     jobs: list[NewJob] = field(default_factory=list)
     size: int = 0
     cancelled: bool = False
+    over: bool = False  # what waits is written with the end of the job
     in_body: str | None = None  # the idempotency key of the function that runs
     _new: dict[str, Entry] = field(default_factory=dict)
+    _stored: set[str] = field(default_factory=set)
     _decided: bool = False
     _begun: float = field(default_factory=time.monotonic)
 
@@ -62,6 +65,7 @@ class Journal:
         """Take over what the database has, with the times of its clock."""
         found = self.app.database.run(store.entries, self.run.id)
         self.entries = {entry.path: entry for entry in found}
+        self._stored = set(self.entries)
         self.size = sum(map(_size, found))
 
     def now(self) -> datetime:
@@ -99,6 +103,20 @@ class Journal:
         if self._decided or self.jobs:
             self.flush()
 
+    def write_soon(self) -> None:
+        """Make durable what a body has returned: with what comes next, which is another body or the end, unless the
+        function lets others go first, or a process has died under this run: what killed it may come next.
+        """
+        if self.crashes:
+            self.flush()
+        else:
+            asyncio.get_running_loop().call_soon(self._write_now)
+
+    def _write_now(self) -> None:
+        if not self.over:
+            with suppress(Abandoned):  # whoever needs it written will find that, too
+                self.settle()
+
     def flush(self) -> bool:
         """Write what waits, in a commit of its own; whether there was anything."""
         if not self._new and not self.jobs:
@@ -129,10 +147,17 @@ class Journal:
             sink = self.app.enqueuer.jobs
             connection.execute(sink.statement.encode(), sink.parameters(self.jobs))
 
+    @property
+    def fresh(self) -> list[Entry] | None:
+        """What waits, if it is nothing but entries that were never written: then there is nothing to look at."""
+        new = list(self._new.values())
+        return new if not self.jobs and self._stored.isdisjoint(self._new) else None
+
     def written(self) -> None:
         """It was committed: jobs are sent for, and the run has come further than any crash before."""
         self.app.enqueuer.jobs.committed(self.jobs)
         progressed = bool(self._new)
+        self._stored.update(self._new)
         self._new, self.jobs, self._decided = {}, [], False
         if self.crashes and progressed:
             self.crashes = 0

@@ -9,11 +9,12 @@ from trilho.db.pool import Connection
 from trilho.db.transaction import ambient
 from trilho.errors import ConfigurationError, JobStateError, TransactionError, UnknownJob, UnknownSaga
 from trilho.jobs import codec
-from trilho.jobs.attempt import running
+from trilho.jobs.attempt import RunningAttempt, running
 from trilho.jobs.job import NewJob
 from trilho.jobs.task import Task
 from trilho.sagas import store
 from trilho.sagas.bodies import KEY, STEP_KEY
+from trilho.sagas.completion import complete_together
 from trilho.sagas.definition import SagaDefinition, SagaOptions
 from trilho.sagas.delivery import GROUP, Delivery
 from trilho.sagas.handle import SagaHandle
@@ -147,6 +148,10 @@ class Sagas:
         connection.execute(store.SQL["stretches_ended"], {"ids": list(ids)})
         found = connection.execute(store.SQL["steps_ended"], {"ids": list(ids)}).fetchall()
         return store.jobs(connection, "wake", ids=sorted({row[0] for row in found})) if found else []
+
+    def complete(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> set[str]:
+        """End those of these attempts that complete a run, and on which nothing else hangs; their jobs."""
+        return complete_together(connection, attempts)
 
     def wake_due(self, connection: Connection) -> bool:
         """Wake suspended runs whose timer is over; whether there may be more."""

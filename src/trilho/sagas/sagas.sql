@@ -131,6 +131,42 @@ UPDATE trilho.sagas SET state = 'COMPLETED', result = %(result)s, stretch = NULL
 WHERE id = %(saga)s AND stretch = %(job)s AND cancel_requested_at IS NULL
 RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', 'saga:' || id) END;
 
+-- name: complete_together
+-- RUNNING -> COMPLETED for runs of a slice, and STARTED -> SUCCESS for their jobs, with entries that nobody has seen yet:
+-- finish (jobs.sql), record and complete as one commit of one statement. What does not fit is left to these three.
+WITH r AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (job text, token uuid, saga text, result text)),
+fence AS MATERIALIZED (
+    SELECT j.id, j.awaited FROM r, trilho.jobs j
+    WHERE j.id = ANY(ARRAY(SELECT job FROM r)) AND j.id = r.job AND j.claim_token = r.token AND j.worker IS NOT NULL
+      AND j.finished_at IS NULL AND j.cancel_requested_at IS NULL
+    FOR NO KEY UPDATE OF j),
+ended AS (
+    UPDATE trilho.sagas s SET state = 'COMPLETED', result = r.result, stretch = NULL, wake_at = NULL,
+                              finished_at = clock_timestamp()
+    FROM r JOIN fence ON fence.id = r.job
+    WHERE s.id = ANY(ARRAY(SELECT saga FROM r)) AND s.id = r.saga AND s.stretch = r.job
+      AND s.cancel_requested_at IS NULL
+    RETURNING s.id, s.awaited, r.job, fence.awaited AS job_awaited),
+done AS (
+    UPDATE trilho.jobs j SET state = 'SUCCESS', result = 'null', finished_at = clock_timestamp(), custom_state = NULL
+    FROM ended WHERE j.id = ANY(ARRAY(SELECT job FROM r)) AND j.id = ended.job),
+recorded AS (
+    INSERT INTO trilho.saga_steps (
+        saga_id, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key,
+        mail, due_at, timed_out, started_at, ended_at)
+    SELECT saga, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, w.result, error, failure,
+           decode(key, 'hex'), mail, due_at, timed_out, coalesce(started_at, clock_timestamp()),
+           CASE WHEN state NOT IN ('WAITING', 'RETRY') THEN clock_timestamp() END
+    FROM json_to_recordset(CAST(%(steps)s AS json)) AS w (
+        saga text, path text, kind text, name text, state text, attempt integer, job_id text, child_id text,
+        atomic boolean, args text, undo text, result text, error text, failure text, key text, mail bigint,
+        due_at timestamptz, timed_out boolean, started_at timestamptz)
+    JOIN ended ON ended.id = w.saga)
+SELECT job, CASE WHEN awaited THEN pg_notify('trilho_done', 'saga:' || id) END,
+       CASE WHEN job_awaited THEN pg_notify('trilho_done', job) END
+FROM ended;
+
 -- name: undone
 -- COMPENSATING -> COMPENSATED.
 WITH left_over AS (

@@ -51,10 +51,25 @@ def record(
 ) -> bool | None:
     """Write entries; whether somebody has asked for the end of the run. None where not all were written: under a lost
     claim none is."""
-    rows = [{name: getattr(entry, name) for name in _WRITTEN} | {"key": _hex(entry.key)} for entry in wanted]
+    rows = [_row(entry) for entry in wanted]
     values = {"saga": saga_id, "job": claim.job_id, "token": claim.token, "ending": ending, "rows": rows_json(rows)}
     written = connection.execute(SQL["record"], values).fetchall()
     return bool(written[0][1]) if len(written) == len(rows) else None
+
+
+def complete(
+    connection: Connection, runs: Sequence[tuple[Claim, str, str]], steps: Sequence[tuple[str, Entry]]
+) -> set[str]:
+    """Complete runs, each with its result, together with their jobs, and write the last of their entries; returns the
+    jobs for which that was done."""
+    ends = [{"job": claim.job_id, "token": claim.token, "saga": saga, "result": text} for claim, saga, text in runs]
+    last = [_row(entry) | {"saga": saga} for saga, entry in steps]
+    values = {"rows": rows_json(ends), "steps": rows_json(last)}
+    return {row[0] for row in connection.execute(SQL["complete_together"], values)}
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _WRITTEN} | {"key": _hex(entry.key)}
 
 
 _WRITTEN = tuple(name for name in Entry.__slots__ if name not in ("key", "ended_at"))
