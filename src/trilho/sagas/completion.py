@@ -1,6 +1,5 @@
 """How a run completes: with the end of its job, together with the other runs of a slice where that needs no look."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,8 @@ from trilho.jobs.job import SUCCESS, NewJob
 from trilho.jobs.outcome import Finish
 from trilho.sagas import store
 from trilho.sagas.journal import Journal
-from trilho.sagas.record import Entry, Run
+from trilho.sagas.record import Run
+from trilho.sagas.store import Ended
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,16 @@ def tell_caller(connection: Connection, run: Run) -> list[NewJob]:
     return store.jobs(connection, "end_call", id=run.id) if run.called else []
 
 
-def complete_together(connection: Connection, attempts: Sequence[RunningAttempt]) -> set[str]:
-    """End plain stretches, their jobs and their runs in one statement and commit; the jobs for which that was done.
-
-    What is left of them has to be ended one by one: the claim is lost, or somebody has asked for the end of the run.
-    """
-    plain = {attempt.job.id: found for attempt in attempts if (found := _plain(attempt)) is not None}
-    if not plain:
-        return set()
-    steps: list[tuple[str, Entry]] = []
-    for completion, entries in plain.values():
-        completion.journal.app.database.faults.hit("saga.end_before_commit")
-        steps += [(completion.journal.run.id, entry) for entry in entries]
-    return store.complete(connection, [(c.journal.claim, c.journal.run.id, c.text) for c, _ in plain.values()], steps)
+def plain_end(attempt: RunningAttempt) -> Ended | None:
+    """The end of a stretch that completes its run, and on which nothing else hangs."""
+    match attempt.riders:
+        case [Completion(journal, text)] if attempt.outcome == Finish(attempt.job.id, attempt.token, SUCCESS, NOTHING):
+            page = journal.fresh
+        case _:
+            return None
+    hangs = attempt.new_jobs or attempt.others or attempt.parts or attempt.grown or journal.run.called
+    return None if hangs or page is None else Ended(page, text)
 
 
 NOTHING = "null"
 """What a stretch returns: JSON."""
-
-
-def _plain(attempt: RunningAttempt) -> tuple[Completion, list[Entry]] | None:
-    """The end of a stretch on which nothing else hangs."""
-    match attempt.riders:
-        case [Completion() as completion] if attempt.outcome == Finish(attempt.job.id, attempt.token, SUCCESS, NOTHING):
-            entries = completion.journal.fresh
-        case _:
-            return None
-    hangs = attempt.new_jobs or attempt.others or attempt.parts or attempt.grown or completion.journal.run.called
-    return None if hangs or entries is None else (completion, entries)

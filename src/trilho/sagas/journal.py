@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from trilho.sagas import store
 from trilho.sagas.failure import dumped, recorded
 from trilho.sagas.record import FAILED, UNDO, Claim, Entry, Failure, Mail, Run
 from trilho.sagas.start import NewSaga
+from trilho.sagas.store import Page
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -121,37 +122,40 @@ class Journal:
         """Write what waits, in a commit of its own; whether there was anything."""
         if not self._new and not self.jobs:
             return False
+        self.app.database.faults.hit("saga.record_before_commit")
         try:
-            with self.app.database.connection() as connection, self._block(connection):
-                self.app.database.faults.hit("saga.record_before_commit")
-                self.write(connection)
+            if self.jobs:
+                with self.app.database.connection() as connection, connection.transaction():
+                    self.write(connection)
+            else:
+                self._recorded(self.app.sagas.records.write(self._page()))
         except LOST as error:
             raise Abandoned(f"PostgreSQL is away: {error}") from error
         self.app.database.faults.hit("saga.record_after_commit")
         self.written()
         return True
 
-    def _block(self, connection: Connection) -> AbstractContextManager[object]:
-        """A transaction, unless there is only one statement to write."""
-        return connection.transaction() if self.jobs else nullcontext()
-
     def write(self, connection: Connection, *, ending: bool = False) -> None:
         """Write what waits, in the caller's transaction; `written` tells that it was committed."""
-        rows = list(self._new.values())
-        if rows:
-            cancelled = store.record(connection, self.run.id, self.claim, rows, ending=ending)
-            if cancelled is None:
-                raise Abandoned("the claim of this stretch is lost, or somebody has settled one of its steps")
-            self.cancelled = cancelled
+        if self._new:
+            [cancelled] = store.record(connection, [self._page()], ending=ending)
+            self._recorded(cancelled)
         if self.jobs:
             sink = self.app.enqueuer.jobs
             connection.execute(sink.statement.encode(), sink.parameters(self.jobs))
 
+    def _page(self) -> Page:
+        return Page(self.run.id, self.claim, list(self._new.values()))
+
+    def _recorded(self, cancelled: bool | None) -> None:
+        if cancelled is None:
+            raise Abandoned("the claim of this stretch is lost, or somebody has settled one of its steps")
+        self.cancelled = cancelled
+
     @property
-    def fresh(self) -> list[Entry] | None:
+    def fresh(self) -> Page | None:
         """What waits, if it is nothing but entries that were never written: then there is nothing to look at."""
-        new = list(self._new.values())
-        return new if not self.jobs and self._stored.isdisjoint(self._new) else None
+        return self._page() if not self.jobs and self._stored.isdisjoint(self._new) else None
 
     def written(self) -> None:
         """It was committed: jobs are sent for, and the run has come further than any crash before."""

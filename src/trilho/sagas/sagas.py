@@ -1,6 +1,7 @@
 """`app.sagas`: the sagas of an application, and what wakes their runs."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,13 +15,14 @@ from trilho.jobs.job import NewJob
 from trilho.jobs.task import Task
 from trilho.sagas import store
 from trilho.sagas.bodies import KEY, STEP_KEY
-from trilho.sagas.completion import complete_together
+from trilho.sagas.completion import plain_end
 from trilho.sagas.definition import SagaDefinition, SagaOptions
 from trilho.sagas.delivery import GROUP, Delivery
 from trilho.sagas.handle import SagaHandle
 from trilho.sagas.run import stretch
 from trilho.sagas.shape import Shape
 from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink
+from trilho.sagas.together import Together
 from trilho.sagas.view import SagaFilter, SagaPage
 from trilho.sagas.waiter import SagaWaiter
 
@@ -117,10 +119,20 @@ class Sagas:
         """Where new runs go."""
         return SagaSink(self._app.enqueuer.jobs.committed)
 
-    @property
+    @cached_property
     def waiter(self) -> SagaWaiter:
         """What waits for the end of runs."""
         return SagaWaiter(self._app.database, self._app.waiter.listener)
+
+    @cached_property
+    def records(self) -> Together[store.Page, bool | None]:
+        """Where the runs of this process write what they have recorded."""
+        return Together(self._app.database, store.record)
+
+    @cached_property
+    def ends(self) -> Together[Sequence[store.Ended], set[str]]:
+        """Where slices write the ends of runs that complete."""
+        return Together(self._app.database, store.complete)
 
     def write(self, rows: Sequence[NewSaga]) -> None:
         """Write new runs, with the ambient transaction or durably at once."""
@@ -149,9 +161,16 @@ class Sagas:
         found = connection.execute(store.SQL["steps_ended"], {"ids": list(ids)}).fetchall()
         return store.jobs(connection, "wake", ids=sorted({row[0] for row in found})) if found else []
 
-    def complete(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> set[str]:
-        """End those of these attempts that complete a run, and on which nothing else hangs; their jobs."""
-        return complete_together(connection, attempts)
+    def complete(self, attempts: Sequence[RunningAttempt]) -> set[str]:
+        """End those of these attempts that complete a run, and on which nothing else hangs; their jobs.
+
+        The others have to be ended one by one: a claim is lost, or somebody has asked for the end of the run.
+        """
+        plain = [end for attempt in attempts if (end := plain_end(attempt)) is not None]
+        if not plain:
+            return set()
+        self._app.database.faults.hit("saga.end_before_commit")
+        return self.ends.write(plain)
 
     def wake_due(self, connection: Connection) -> bool:
         """Wake suspended runs whose timer is over; whether there may be more."""

@@ -16,12 +16,13 @@ WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
         id text, name text, version integer, queue text, args text, stretch text, headers text,
         timeout double precision, topics text[], listens_from timestamptz, parent_id text, parent_path text,
-        correlation_id text, send boolean, cause text, via text)),
+        correlation_id text, awaited boolean, send boolean, cause text, via text)),
 begun AS (
     INSERT INTO trilho.sagas AS s (
-        id, name, version, queue, args, stretch, deadline, topics, listens_from, parent_id, parent_path, correlation_id)
+        id, name, version, queue, args, stretch, deadline, topics, listens_from, parent_id, parent_path, correlation_id,
+        awaited)
     SELECT id, name, version, queue, args, stretch, clock_timestamp() + timeout * interval '1 second',
-           coalesce(topics, '{}'), listens_from, parent_id, parent_path, correlation_id FROM r ORDER BY id
+           coalesce(topics, '{}'), listens_from, parent_id, parent_path, correlation_id, awaited FROM r ORDER BY id
     ON CONFLICT (id) DO UPDATE SET name = s.name
         WHERE s.name = excluded.name AND s.args = excluded.args
           AND (excluded.parent_id IS NULL
@@ -68,27 +69,29 @@ SELECT pg_advisory_xact_lock(lane) FROM (
 -- name: record
 -- Entries as they are now; those that ended meanwhile, by their job or by a person, are not returned. In the commit that
 -- ends the stretch's job, its end is the fence.
-WITH fence AS MATERIALIZED (
-    SELECT 1 FROM trilho.jobs
-    WHERE id = %(job)s AND claim_token = %(token)s AND (%(ending)s OR state IN ('STARTED', 'PROCESSING')) FOR SHARE),
-r AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
-        path text, kind text, name text, state text, attempt integer, job_id text, child_id text, atomic boolean,
-        args text, undo text, result text, error text, failure text, key text, mail bigint, due_at timestamptz,
-        timed_out boolean, started_at timestamptz))
+WITH claims AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(%(claims)s AS json)) AS c (saga text, job text, token uuid)),
+fence AS MATERIALIZED (
+    SELECT c.saga FROM claims c, trilho.jobs j
+    WHERE j.id = ANY(ARRAY(SELECT job FROM claims)) AND j.id = c.job AND j.claim_token = c.token
+      AND (%(ending)s OR j.state IN ('STARTED', 'PROCESSING'))
+    ORDER BY j.id FOR SHARE OF j)
 INSERT INTO trilho.saga_steps AS t (
     saga_id, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key, mail,
     due_at, timed_out, started_at, ended_at)
-SELECT %(saga)s, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure,
+SELECT saga, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure,
        decode(key, 'hex'), mail, due_at, timed_out, coalesce(started_at, clock_timestamp()),
        CASE WHEN state NOT IN ('WAITING', 'RETRY') THEN clock_timestamp() END
-FROM r, fence
+FROM fence JOIN json_to_recordset(CAST(%(rows)s AS json)) AS r (
+    saga text, path text, kind text, name text, state text, attempt integer, job_id text, child_id text,
+    atomic boolean, args text, undo text, result text, error text, failure text, key text, mail bigint,
+    due_at timestamptz, timed_out boolean, started_at timestamptz) USING (saga)
 ON CONFLICT (saga_id, path) DO UPDATE SET
     state = excluded.state, attempt = excluded.attempt, job_id = excluded.job_id, atomic = excluded.atomic,
     result = excluded.result, error = excluded.error, failure = excluded.failure, mail = excluded.mail,
     due_at = excluded.due_at, timed_out = excluded.timed_out, ended_at = excluded.ended_at
 WHERE t.ended_at IS NULL
-RETURNING path, (SELECT cancel_requested_at IS NOT NULL FROM trilho.sagas WHERE id = %(saga)s);
+RETURNING saga_id, (SELECT cancel_requested_at IS NOT NULL FROM trilho.sagas WHERE id = saga_id);
 
 -- name: time_out
 -- The time of a task is over: what becomes of its job from now on is a timeout, unless it has ended.

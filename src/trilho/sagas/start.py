@@ -31,6 +31,7 @@ class NewSaga:
     correlation_id: str
     parent_id: str | None = None
     parent_path: str | None = None
+    awaited: bool = False  # its end is to be announced
     send: bool = True  # a wake-up follows the commit; False: the dispatcher sends it
     cause: str | None = None  # for the timeline
     via: str | None = None

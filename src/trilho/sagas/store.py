@@ -1,6 +1,8 @@
 """The verbs on the tables of sagas, each a statement of `sagas.sql`."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -46,26 +48,48 @@ def event(connection: Connection, topic: str, key: bytes, since: datetime, taken
         return cursor.execute(SQL["event"], values).fetchone()
 
 
-def record(
-    connection: Connection, saga_id: str, claim: Claim, wanted: Sequence[Entry], *, ending: bool = False
-) -> bool | None:
-    """Write entries; whether somebody has asked for the end of the run. None where not all were written: under a lost
-    claim none is."""
-    rows = [_row(entry) for entry in wanted]
-    values = {"saga": saga_id, "job": claim.job_id, "token": claim.token, "ending": ending, "rows": rows_json(rows)}
-    written = connection.execute(SQL["record"], values).fetchall()
-    return bool(written[0][1]) if len(written) == len(rows) else None
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries of one run that are to be written under a claim."""
+
+    saga: str
+    claim: Claim
+    entries: Sequence[Entry]
 
 
-def complete(
-    connection: Connection, runs: Sequence[tuple[Claim, str, str]], steps: Sequence[tuple[str, Entry]]
-) -> set[str]:
-    """Complete runs, each with its result, together with their jobs, and write the last of their entries; returns the
-    jobs for which that was done."""
-    ends = [{"job": claim.job_id, "token": claim.token, "saga": saga, "result": text} for claim, saga, text in runs]
-    last = [_row(entry) | {"saga": saga} for saga, entry in steps]
-    values = {"rows": rows_json(ends), "steps": rows_json(last)}
-    return {row[0] for row in connection.execute(SQL["complete_together"], values)}
+def record(connection: Connection, pages: Sequence[Page], *, ending: bool = False) -> list[bool | None]:
+    """Write entries; for each run, whether somebody has asked for its end. None where not all were written: under a
+    lost claim none is."""
+    claims = [{"saga": page.saga, "job": page.claim.job_id, "token": page.claim.token} for page in pages]
+    rows = [_row(entry) | {"saga": page.saga} for page in pages for entry in page.entries]
+    values = {"ending": ending, "claims": rows_json(claims), "rows": rows_json(rows)}
+    written: dict[str, list[bool]] = defaultdict(list)
+    for saga, cancelled in connection.execute(SQL["record"], values).fetchall():
+        written[saga].append(cancelled)
+    return [any(seen) if len(seen := written[page.saga]) == len(page.entries) else None for page in pages]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that came to its result, as JSON, and the last of its entries."""
+
+    page: Page
+    result: str
+
+
+def complete(connection: Connection, slices: Sequence[Sequence[Ended]]) -> list[set[str]]:
+    """Complete runs together with their jobs, and write the last of their entries; of each slice the jobs for which
+    that was done."""
+    ends = [end for one in slices for end in one]
+    rows = [
+        {"saga": e.page.saga, "job": e.page.claim.job_id, "token": e.page.claim.token, "result": e.result} for e in ends
+    ]
+    last = [_row(entry) | {"saga": end.page.saga} for end in ends for entry in end.page.entries]
+    done = {
+        row[0]
+        for row in connection.execute(SQL["complete_together"], {"rows": rows_json(rows), "steps": rows_json(last)})
+    }
+    return [done & {end.page.claim.job_id for end in one} for one in slices]
 
 
 def _row(entry: Entry) -> dict[str, Any]:
