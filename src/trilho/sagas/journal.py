@@ -5,16 +5,20 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trilho.db.pool import LOST, Connection
+from trilho.db.transaction import Tx
 from trilho.errors import DuplicateSaga, SagaLimit
 from trilho.jobs.job import NewJob
 from trilho.sagas import store
 from trilho.sagas.failure import dumped, recorded
 from trilho.sagas.record import FAILED, UNDO, Claim, Entry, Failure, Mail, Run
+from trilho.sagas.shape import Shape
 from trilho.sagas.start import NewSaga
 from trilho.sagas.store import Page
+from trilho.trace import Trace
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -45,6 +49,8 @@ class Journal:
     jobs: list[NewJob] = field(default_factory=list)
     size: int = 0
     cancelled: bool = False
+    values: dict[str, Any] = field(default_factory=dict)  # results of this stretch's bodies that nobody has got yet
+    unused_tx: Tx | None = None
     over: bool = False  # what waits is written with the end of the job
     in_body: str | None = None  # the idempotency key of the function that runs
     _new: dict[str, Entry] = field(default_factory=dict)
@@ -77,6 +83,15 @@ class Journal:
     def since(self) -> datetime:
         """Events of before are none of this run's."""
         return self.run.listens_from - EARLY
+
+    @cached_property
+    def trace(self) -> Trace:
+        """What the jobs and events of its bodies belong to."""
+        return Trace(self.run.correlation_id, self.claim.job_id)
+
+    def value(self, entry: Entry, shape: Shape) -> Any:
+        """The result of a step, as the record gives it."""
+        return self.values.pop(entry.path) if entry.path in self.values else shape.result(entry.result)
 
     def taken(self) -> set[int]:
         """The mail that this run has taken already."""
