@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import uuid_utils
@@ -114,13 +115,13 @@ class SagaDefinition(Generic[R, *Ts]):
         id belongs to a run with other arguments.
         """
         row, handle = self._begun(args, id)
-        self.app.sagas.write([row])
+        self.app.sagas.begin(row, fresh=id is None)
         return handle
 
     async def astart(self, *args: *Ts, id: str | None = None) -> SagaHandle[R]:  # noqa: A002 - as above
         """As `start`, without blocking the event loop."""
         row, handle = self._begun(args, id)
-        await self.app.without_blocking(self.app.sagas.write, [row])
+        await self.app.without_blocking(partial(self.app.sagas.begin, fresh=id is None), row)
         return handle
 
     def _begun(self, args: Sequence[Any], saga_id: str | None) -> tuple[NewSaga, SagaHandle[R]]:

@@ -143,7 +143,7 @@ class Journal:
                 with self.app.database.connection() as connection, connection.transaction():
                     self.write(connection)
             else:
-                self._recorded(self.app.sagas.records.write(self._page()))
+                self._recorded(self.app.sagas.records.do(self._page()))
         except LOST as error:
             raise Abandoned(f"PostgreSQL is away: {error}") from error
         self.app.database.faults.hit("saga.record_after_commit")

@@ -19,10 +19,11 @@ from trilho.sagas.completion import plain_end
 from trilho.sagas.definition import SagaDefinition, SagaOptions
 from trilho.sagas.delivery import GROUP, Delivery
 from trilho.sagas.handle import SagaHandle
+from trilho.sagas.record import Run
 from trilho.sagas.run import stretch
 from trilho.sagas.shape import Shape
-from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink
-from trilho.sagas.together import Together
+from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink, begin_now, begin_together
+from trilho.sagas.together import Desk, Together
 from trilho.sagas.view import SagaFilter, SagaPage
 from trilho.sagas.waiter import SagaWaiter
 
@@ -122,35 +123,61 @@ class Sagas:
     @cached_property
     def waiter(self) -> SagaWaiter:
         """What waits for the end of runs."""
-        return SagaWaiter(self._app.database, self._app.waiter.listener)
+        views = Together(self._desk, store.views, repeatable=True)
+        return SagaWaiter(self._app.database, self._app.waiter.listener, views)
+
+    @cached_property
+    def _desk(self) -> Desk:
+        return Desk(self._app.database)
+
+    @cached_property
+    def starts(self) -> Together[NewSaga, bool]:
+        """Where callers begin runs whose ids are new; tells whether that was so."""
+        return Together(self._desk, begin_together, repeatable=True)
+
+    @cached_property
+    def loads(self) -> Together[tuple[str, str], Run | None]:
+        """Where stretches get their runs."""
+        return Together(self._desk, store.load, repeatable=True)
 
     @cached_property
     def records(self) -> Together[store.Page, bool | None]:
         """Where the runs of this process write what they have recorded."""
-        return Together(self._app.database, store.record)
+        return Together(self._desk, store.record)
 
     @cached_property
     def ends(self) -> Together[Sequence[store.Ended], set[str]]:
         """Where slices write the ends of runs that complete."""
-        return Together(self._app.database, store.complete)
+        return Together(self._desk, store.complete)
 
-    def write(self, rows: Sequence[NewSaga]) -> None:
-        """Write new runs, with the ambient transaction or durably at once."""
-        self._write(self.runs, rows)
+    def begin(self, row: NewSaga, *, fresh: bool) -> None:
+        """Write a new run, with the ambient transaction or durably at once; a `fresh` id waits for nobody's commit, so
+        that runs of other threads may be written with it."""
+        if fresh and self._alone():
+            begin_now(self._app.database.faults, self.starts, self.runs, row)
+        else:
+            self._write(self.runs, [row])
 
     def signal(self, row: NewSignal) -> None:
         """Write a signal, with the ambient transaction or durably at once."""
         self._write(SignalSink(self._app.enqueuer.jobs.committed), [row])
 
     def _write(self, sink: Any, rows: Sequence[Any]) -> None:
-        tx = ambient(self._app.database)
-        if tx is not None:
-            for row in rows:
-                tx.add(sink, row)
-        elif self._app.settings.require_transaction and running() is None:
-            raise TransactionError("TRILHO_REQUIRE_TRANSACTION is set: do this inside app.transaction() or app.join()")
-        else:
+        if self._alone():
             write_now(self._app.database, [(sink, row) for row in rows])
+            return
+        tx = ambient(self._app.database)
+        assert tx is not None
+        for row in rows:
+            tx.add(sink, row)
+
+    def _alone(self) -> bool:
+        """Whether the caller has no transaction; raises TransactionError where it has to have one."""
+        if ambient(self._app.database) is not None:
+            return False
+        if self._app.settings.require_transaction and running() is None:
+            raise TransactionError("TRILHO_REQUIRE_TRANSACTION is set: do this inside app.transaction() or app.join()")
+        return True
 
     # ---- what wakes runs
 
@@ -170,7 +197,7 @@ class Sagas:
         if not plain:
             return set()
         self._app.database.faults.hit("saga.end_before_commit")
-        return self.ends.write(plain)
+        return self.ends.do(plain)
 
     def wake_due(self, connection: Connection) -> bool:
         """Wake suspended runs whose timer is over; whether there may be more."""

@@ -40,11 +40,12 @@ noted AS (
 SELECT id FROM begun;
 
 -- name: load
--- The run whose stretch this job is.
-SELECT id, name, version, state, args, verdict, error, wakes, deadline, cancel_requested_at, listens_from,
+-- The runs whose stretches these jobs are.
+SELECT stretch AS job, id, name, version, state, args, verdict, error, wakes, deadline, cancel_requested_at, listens_from,
        correlation_id, parent_id IS NOT NULL AS called, EXISTS (SELECT FROM trilho.saga_steps WHERE saga_id = s.id) AS recorded,
        EXISTS (SELECT FROM trilho.saga_mail WHERE saga_id = s.id) AS has_mail, clock_timestamp() AS now
-FROM trilho.sagas s WHERE id = %(id)s AND stretch = %(job)s AND state IN ('RUNNING', 'COMPENSATING');
+FROM trilho.sagas s
+WHERE id = ANY(%(ids)s) AND stretch = ANY(%(jobs)s) AND state IN ('RUNNING', 'COMPENSATING');
 
 -- name: entries
 SELECT path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key, mail, due_at,
@@ -135,22 +136,23 @@ WHERE id = %(saga)s AND stretch = %(job)s AND cancel_requested_at IS NULL
 RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', 'saga:' || id) END;
 
 -- name: complete_together
--- RUNNING -> COMPLETED for runs of a slice, and STARTED -> SUCCESS for their jobs, with entries that nobody has seen yet:
--- finish (jobs.sql), record and complete as one commit of one statement. What does not fit is left to these three.
+-- RUNNING -> COMPLETED for runs of several stretches, and STARTED -> SUCCESS for their jobs, with entries that nobody has
+-- seen yet: finish (jobs.sql), record and complete as one commit of one statement. What does not fit is left to these
+-- three, and so is a run that somebody has locked, who may take his time: the others need not wait for him.
 WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (job text, token uuid, saga text, result text)),
 fence AS MATERIALIZED (
-    SELECT j.id, j.awaited FROM r, trilho.jobs j
+    SELECT j.id AS job, j.awaited AS job_awaited, s.id, s.awaited, r.result
+    FROM r, trilho.jobs j, trilho.sagas s
     WHERE j.id = ANY(ARRAY(SELECT job FROM r)) AND j.id = r.job AND j.claim_token = r.token AND j.worker IS NOT NULL
       AND j.finished_at IS NULL AND j.cancel_requested_at IS NULL
-    FOR NO KEY UPDATE OF j),
+      AND s.id = ANY(ARRAY(SELECT saga FROM r)) AND s.id = r.saga AND s.stretch = r.job AND s.cancel_requested_at IS NULL
+    FOR NO KEY UPDATE OF j, s SKIP LOCKED),
 ended AS (
-    UPDATE trilho.sagas s SET state = 'COMPLETED', result = r.result, stretch = NULL, wake_at = NULL,
+    UPDATE trilho.sagas s SET state = 'COMPLETED', result = fence.result, stretch = NULL, wake_at = NULL,
                               finished_at = clock_timestamp()
-    FROM r JOIN fence ON fence.id = r.job
-    WHERE s.id = ANY(ARRAY(SELECT saga FROM r)) AND s.id = r.saga AND s.stretch = r.job
-      AND s.cancel_requested_at IS NULL
-    RETURNING s.id, s.awaited, r.job, fence.awaited AS job_awaited),
+    FROM fence WHERE s.id = ANY(ARRAY(SELECT saga FROM r)) AND s.id = fence.id
+    RETURNING s.id, s.awaited, fence.job, fence.job_awaited),
 done AS (
     UPDATE trilho.jobs j SET state = 'SUCCESS', result = 'null', finished_at = clock_timestamp(), custom_state = NULL
     FROM ended WHERE j.id = ANY(ARRAY(SELECT job FROM r)) AND j.id = ended.job),
@@ -280,7 +282,7 @@ WHERE id = %(id)s AND NOT awaited AND finished_at IS NULL AND state <> 'STUCK'
 -- name: view
 SELECT id, name, version, state, verdict, error, stuck, args, result, failure, wake_at, deadline, cancel_requested_at,
        parent_id, correlation_id, created_at, finished_at
-FROM trilho.sagas WHERE id = %(id)s;
+FROM trilho.sagas WHERE id = ANY(%(ids)s);
 
 -- name: list
 SELECT id, name, version, state, verdict, error, stuck, args, result, failure, wake_at, deadline, cancel_requested_at,

@@ -23,10 +23,12 @@ MARK = "trilho_saga"
 """Kept header of the jobs of sagas: stretches, and steps that are tasks."""
 
 
-def load(connection: Connection, saga_id: str, job_id: str) -> Run | None:
-    """The run whose stretch this job is; None where it is not, any more or yet."""
-    with connection.cursor(row_factory=class_row(Run)) as cursor:
-        return cursor.execute(SQL["load"], {"id": saga_id, "job": job_id}).fetchone()
+def load(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[Run | None]:
+    """The runs with these ids whose stretches these jobs are; None where it is not, any more or yet."""
+    values = {"ids": [saga for saga, _ in wanted], "jobs": [job for _, job in wanted]}
+    with connection.cursor() as cursor:
+        found = {(row[1], row[0]): Run(*row[1:]) for row in cursor.execute(SQL["load"], values)}
+    return [found.get(each) for each in wanted]
 
 
 def entries(connection: Connection, saga_id: str) -> list[Entry]:
@@ -139,9 +141,15 @@ def changed(connection: Connection, query: str, /, **values: Any) -> bool:
 
 def view(connection: Connection, saga_id: str) -> SagaRun | None:
     """One run as people see it."""
+    [found] = views(connection, [saga_id])
+    return found
+
+
+def views(connection: Connection, ids: Sequence[str]) -> list[SagaRun | None]:
+    """Runs as people see them."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(SQL["view"], {"id": saga_id}).fetchone()
-    return None if row is None else SagaRun.from_row(row)
+        found = {row["id"]: row for row in cursor.execute(SQL["view"], {"ids": list(set(ids))})}
+    return [SagaRun.from_row(dict(found[each])) if each in found else None for each in ids]
 
 
 def history(connection: Connection, saga_id: str) -> list[SagaStep]:

@@ -9,6 +9,7 @@ from trilho.db.wakeups import Bell, Listener, polling_pauses, wait_until
 from trilho.errors import UnknownSaga
 from trilho.sagas import store
 from trilho.sagas.record import FINISHED, STUCK
+from trilho.sagas.together import Together
 from trilho.sagas.view import SagaRun
 
 HABIT = 1000
@@ -18,8 +19,9 @@ HABIT = 1000
 class SagaWaiter:
     """Waits for runs of one database."""
 
-    def __init__(self, database: Database, listener: Listener) -> None:
+    def __init__(self, database: Database, listener: Listener, views: Together[str, SagaRun | None]) -> None:
         self._database = database
+        self._views = views
         self._listener = listener
         self._habit: deque[None] = deque(maxlen=HABIT)
 
@@ -53,7 +55,7 @@ class SagaWaiter:
         return self._database.run(store.changed, "await", id=saga_id)
 
     def _ended(self, saga_id: str) -> SagaRun | None:
-        run = self._database.run(store.view, saga_id)
+        run = self._views.do(saga_id)
         if run is None:
             raise UnknownSaga(saga_id)
         return run if run.state in FINISHED or run.state == STUCK else None
