@@ -4,7 +4,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -47,7 +47,7 @@ class Desk:
                 raise
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class _Turn(Generic[T, R]):
     """One thread's item: it waits until it is done, or until this thread has to do what has gathered."""
 
@@ -160,7 +160,7 @@ class Together(Generic[T, R]):
     def _leave(self, turn: _Turn[T, R]) -> None:
         """Let the next one lead, if this one did; also when it is interrupted while it waits."""
         with self._lock:
-            with suppress(ValueError):
+            if not turn.over and turn in self._waiting:
                 self._waiting.remove(turn)
             if not turn.leads:
                 return
