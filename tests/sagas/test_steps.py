@@ -11,10 +11,6 @@ from tests.sagas.conftest import QUICK, Shop, do, refuse, undo, write
 from trilho import IdempotencyKey, PermanentError, Retry, Saga, SagaFailed, Tx
 
 
-def nothing() -> None:
-    """A step that neither takes `tx` nor has an undo."""
-
-
 class Order(BaseModel):
     number: int
     total: Decimal
@@ -299,9 +295,9 @@ def test_function_that_reaches_outside_is_undone_when_it_fails_and_one_that_take
     assert undone == [(1, "charge of 1", "in/1")]
 
 
-@pytest.mark.parametrize("outside", [False, True])
-def test_step_without_effects_of_its_own_in_the_database_is_recorded_before_the_next_body_begins_or_with_the_end(
-    shop: Shop, outside: bool
+@pytest.mark.parametrize(("outside", "commits"), [(False, 2), (True, 3)])
+def test_step_is_recorded_at_once_or_where_it_left_nothing_before_the_next_body_begins(
+    shop: Shop, outside: bool, commits: int
 ) -> None:
     seen: list[list[tuple[Any, ...]]] = []
 
@@ -322,35 +318,7 @@ def test_step_without_effects_of_its_own_in_the_database_is_recorded_before_the_
         assert shop.settle(handle) == "COMPLETED"
     assert seen == [[], [("1", "DONE")], [("1", "DONE"), ("2", "DONE")]]
     assert [step.state for step in handle.history()] == ["DONE"] * 3
-    assert points.count("saga.record_after_commit") == 2
-
-
-def test_step_is_recorded_before_the_function_waits_for_anything_else(shop: Shop) -> None:
-    seen = []
-
-    @shop.app.saga
-    async def idling(saga: Saga) -> None:
-        await saga.step(nothing)
-        await asyncio.sleep(0)
-        seen.append(shop.query("SELECT path, state FROM trilho.saga_steps"))
-
-    assert shop.settle(idling.start()) == "COMPLETED"
-    assert seen == [[("1", "DONE")]]
-
-
-def test_after_a_crash_a_step_is_recorded_before_its_function_goes_on(shop: Shop) -> None:
-    """What killed the process may stand right behind the step, which must not be repeated as often as that."""
-    seen = []
-
-    @shop.app.saga
-    async def dangerous(saga: Saga) -> None:
-        await saga.step(nothing)
-        seen.append(shop.query("SELECT path, state FROM trilho.saga_steps"))
-
-    handle = dangerous.start()
-    shop.query("UPDATE trilho.jobs SET crash_count = 1")
-    assert shop.settle(handle) == "COMPLETED"
-    assert seen == [[("1", "DONE")]]
+    assert points.count("saga.record_after_commit") == commits
 
 
 def test_log_says_nothing_twice(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:

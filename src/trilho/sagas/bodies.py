@@ -158,7 +158,7 @@ async def _attempt(journal: Journal, entry: Entry, body: Body, tx: Tx) -> Entry:
     if not tx.untouched:
         _commit(journal, tx)
     elif not body.is_atomic:  # else it has left nothing, and is recorded before the next body begins
-        journal.write_soon()
+        journal.flush()
     return done
 
 
