@@ -1,8 +1,6 @@
 """What a run has recorded, and what it is about to: written with the next commit that something depends on."""
 
-import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -51,7 +49,6 @@ class Journal:
     cancelled: bool = False
     values: dict[str, Any] = field(default_factory=dict)  # results of this stretch's bodies that nobody has got yet
     unused_tx: Tx | None = None
-    over: bool = False  # what waits is written with the end of the job
     in_body: str | None = None  # the idempotency key of the function that runs
     _new: dict[str, Entry] = field(default_factory=dict)
     _stored: set[str] = field(default_factory=set)
@@ -118,20 +115,6 @@ class Journal:
         """Make durable what another try could decide otherwise: a body is about to depend on it."""
         if self._decided or self.jobs:
             self.flush()
-
-    def write_soon(self) -> None:
-        """Make durable what a body has returned: with what comes next, which is another body or the end, unless the
-        function lets others go first, or a process has died under this run: what killed it may come next.
-        """
-        if self.crashes:
-            self.flush()
-        else:
-            asyncio.get_running_loop().call_soon(self._write_now)
-
-    def _write_now(self) -> None:
-        if not self.over:
-            with suppress(Abandoned):  # whoever needs it written will find that, too
-                self.settle()
 
     def flush(self) -> bool:
         """Write what waits, in a commit of its own; whether there was anything."""

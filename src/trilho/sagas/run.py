@@ -68,7 +68,7 @@ class RunOfStretch:
         except (Stuck, GaveUp, Stopped) as error:
             return self._get_stuck(str(error))
         finally:
-            self.stretch.over = self.journal.over = True
+            self.stretch.over = True
 
     async def _forward(self) -> Ending:
         ordered = self._ordered()
