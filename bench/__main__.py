@@ -40,7 +40,7 @@ class Size:
     sagas: int
 
 
-USUAL, QUICK = Size(5, 1000, 40_000, 50), Size(1, 300, 4000, 20)
+USUAL, QUICK = Size(5, 1000, 40_000, 100), Size(1, 300, 4000, 20)
 
 OnlyOption = Annotated[list[Part] | None, typer.Option("--only", help="This part alone; may be repeated. [all]")]
 RoundsOption = Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds; the median needs five. [5]")]

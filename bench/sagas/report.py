@@ -25,6 +25,12 @@ ASKED = 2.0
 FEW, MORE = 20, 60
 """Sagas of the two passes whose difference is counted: what a start costs falls out."""
 BROKER = 2
+COUNTED = {
+    "turns": "round trips to PostgreSQL per saga",
+    "turns_many": f"the same, {AT_ONCE} at once",
+    "commits": "writing commits per saga",
+    "commits_many": f"the same, {AT_ONCE} at once",
+}
 LIBRARIES = ("trilho", "celery", "psycopg", "SQLAlchemy")
 
 HOW = """\
@@ -52,14 +58,18 @@ class Runner:
         }
 
     def counted(self) -> Figures:
-        """Round trips and writing commits of one saga."""
+        """Round trips and writing commits of one saga, one at a time and many at once."""
         with Wire(self.database_url) as wire, psycopg.connect(self.database_url, autocommit=True) as connection:
-            seen = []
-            for count in (FEW, MORE):
-                before = wire.turns, _transactions(connection)
-                self.run(wire.url, count, 1)
-                seen.append((wire.turns - before[0], _transactions(connection) - before[1]))
-        return {name: (seen[1][n] - seen[0][n]) / (MORE - FEW) for n, name in enumerate(("turns", "commits"))}
+            return self._counted(wire, connection, "", 1) | self._counted(wire, connection, "_many", AT_ONCE)
+
+    def _counted(self, wire: Wire, connection: psycopg.Connection, how: str, threads: int) -> Figures:
+        seen = []
+        for count in (FEW * threads, MORE * threads):
+            before = wire.turns, _transactions(connection)
+            self.run(wire.url, count, threads)
+            seen.append((wire.turns - before[0], _transactions(connection) - before[1]))
+        sagas = (MORE - FEW) * threads
+        return {name + how: (seen[1][n] - seen[0][n]) / sagas for n, name in enumerate(("turns", "commits"))}
 
 
 def report(rounds: int, sagas: int) -> list[str]:
@@ -130,7 +140,7 @@ def comparison(rounds: Rounds, counts: Mapping[str, Figures], names: list[str]) 
         ratios = [rounds.ratio(key, ours=pool, theirs="dbos") for pool in POOLS]
         told = [compact(ratio, factor) if ratio else "" for ratio in ratios]
         rows.append((title, *cells, *told, f"≥ {ASKED:g}{TIMES}" if key == "many" else ""))
-    for key, title in (("turns", "round trips to PostgreSQL per saga"), ("commits", "writing commits per saga")):
+    for key, title in COUNTED.items():
         rows.append((title, *(number(counts[name][key]) for name in names), *("" for _ in POOLS), ""))
     titles = {"dbos": "DBOS"} | {pool: f"Trilho, {pool}" for pool in POOLS}
     return markdown(("", *(titles[name] for name in names), *(f"{pool} / DBOS" for pool in POOLS), "asked"), rows)

@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 import psycopg
 
@@ -55,6 +56,7 @@ class Listener:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._watchers: dict[str, set[Bell]] = defaultdict(set)
+        self._expected: WeakValueDictionary[str, Bell] = WeakValueDictionary()
         self._thread: threading.Thread | None = None
         self.connected = threading.Event()
 
@@ -76,6 +78,14 @@ class Listener:
                     self._watchers[key].discard(bell)
                     if not self._watchers[key]:
                         del self._watchers[key]
+
+    def expecting(self, key: str) -> Bell | None:
+        """A bell for what is still to be begun, as long as the caller keeps it; None while this process listens to
+        nothing: whoever waits later has to ask first."""
+        if self._pid != os.getpid() or not self.connected.is_set():
+            return None
+        bell = self._expected[key] = Bell()
+        return bell if self.connected.is_set() else None
 
     def _ensure_thread(self) -> None:
         if self._database.settings.listen_url == "off":
@@ -111,13 +121,15 @@ class Listener:
         while self._watchers:
             for notice in connection.notifies(timeout=IDLE_CLOSE):
                 with self._lock:
-                    bells = tuple(self._watchers.get(notice.payload, ()))
+                    bells = set(self._watchers.get(notice.payload, ()))
+                if (expected := self._expected.get(notice.payload)) is not None:
+                    bells.add(expected)
                 for bell in bells:
                     bell.ring(notice.payload)
 
     def _ring_all(self) -> None:
         with self._lock:
-            bells = {bell for watchers in self._watchers.values() for bell in watchers}
+            bells = {bell for watchers in self._watchers.values() for bell in watchers} | {*self._expected.values()}
         for bell in bells:
             bell.ring(None)
 

@@ -51,7 +51,7 @@ def loads(text: str | None) -> Any:
 def dump_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> tuple[str, str]:
     """Both argument texts; raises TypeError that names the argument, or PayloadTooLarge above `limit` bytes."""
     try:
-        texts = dumps(list(args)), dumps(dict(kwargs))
+        texts = dumps(list(args)), dumps(dict(kwargs)) if kwargs else "{}"
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(_culprit(task, args, kwargs) or f"the arguments of {task} cannot be stored: {error}") from error
     ensure_fits(f"the arguments of {task}", len(texts[0]) + len(texts[1]), limit)

@@ -90,6 +90,8 @@ class Writer:
 
     def _write_once(self, connection: Connection, attempts: Sequence[RunningAttempt]) -> None:
         """Those that nothing hangs on are one statement, and no transaction."""
+        completed = self._app.sagas.complete(attempts)
+        attempts = [attempt for attempt in attempts if attempt.job.id not in completed]
         plain = [attempt for attempt in attempts if is_plain(attempt)]
         if plain:
             conclude(self._app, connection, plain)

@@ -27,7 +27,6 @@ from trilho.sagas.journal import Abandoned, Journal
 from trilho.sagas.record import DONE, FAILED, OPEN, RETRY, Entry
 from trilho.sagas.shape import Shape
 from trilho.sagas.store import MARK
-from trilho.trace import Trace
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -130,7 +129,8 @@ def make_ready(journal: Journal, entry: Entry) -> None:
 
 async def run_here(journal: Journal, entry: Entry, body: Body) -> Entry:
     """One attempt of a function; the entry as it is recorded, whatever became of it. Raises Abandoned."""
-    tx = Tx(journal.app.database, application_name=transaction_name(journal.claim.token))
+    tx = journal.unused_tx or Tx(journal.app.database, application_name=transaction_name(journal.claim.token))
+    journal.unused_tx = None
     try:
         return await _attempt(journal, entry, body, tx)
     except Exception as error:
@@ -138,18 +138,23 @@ async def run_here(journal: Journal, entry: Entry, body: Body) -> Entry:
             raise Abandoned(f"nobody's attempt: {error!r}") from error
         return _failed(journal, entry, body, error)
     finally:
-        tx.close()
+        if tx.untouched and "tx" not in body.shape.given:  # nobody has it: the next body may
+            journal.unused_tx = tx
+        else:
+            tx.close()
 
 
 async def _attempt(journal: Journal, entry: Entry, body: Body, tx: Tx) -> Entry:
     faults, run = journal.app.database.faults, journal.run
     faults.hit("saga.step_before")
     key = key_of(run.id, entry.path)
-    with installed(tx), trace.entered(Trace(run.correlation_id, journal.claim.job_id)):
+    with installed(tx), trace.entered(journal.trace):
         value = await _called(journal, body, body.shape.filled(tx, key), key)
         tx.flush()
-    done = replace(entry, state=DONE, result=_stored(journal, body.shape, value), due_at=None, error=None, failure=None)
+    text, value = _stored(journal, body.shape, value)
+    done = replace(entry, state=DONE, result=text, due_at=None, error=None, failure=None)
     journal.put(done)
+    journal.values[done.path] = value
     if not tx.untouched:
         _commit(journal, tx)
     elif not body.is_atomic:  # else it has left nothing, and is recorded before the next body begins
@@ -209,16 +214,16 @@ def is_ending(error: asyncio.CancelledError) -> bool:
     return isinstance(error, Exception) or task is None or bool(task.cancelling())
 
 
-def _stored(journal: Journal, shape: Shape, value: Any) -> str:
+def _stored(journal: Journal, shape: Shape, value: Any) -> tuple[str, Any]:
+    """A result as it is recorded, and as the record gives it back."""
     try:
         text = codec.dumps(value)
         codec.ensure_fits(f"the result of step {shape.name}", len(text), journal.app.settings.max_payload)
-        shape.result(text)
+        return text, shape.result(text)
     except PayloadTooLarge as error:
         raise PermanentError(str(error)) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError(f"step {shape.name} returned what cannot be stored as JSON: {error}") from error
-    return text
 
 
 def _failed(journal: Journal, entry: Entry, body: Body, error: Exception) -> Entry:

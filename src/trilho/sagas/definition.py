@@ -3,8 +3,9 @@
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import uuid_utils
@@ -113,15 +114,21 @@ class SagaDefinition(Generic[R, *Ts]):
         Raises TypeError for arguments that do not fit or cannot be stored, PayloadTooLarge, and DuplicateSaga where the
         id belongs to a run with other arguments.
         """
-        row = self.new(args, id)
-        self.app.sagas.write([row])
-        return SagaHandle(self.app, row.id, self)
+        row, handle = self._begun(args, id)
+        self.app.sagas.begin(row, fresh=id is None)
+        return handle
 
     async def astart(self, *args: *Ts, id: str | None = None) -> SagaHandle[R]:  # noqa: A002 - as above
         """As `start`, without blocking the event loop."""
-        row = self.new(args, id)
-        await self.app.without_blocking(self.app.sagas.write, [row])
-        return SagaHandle(self.app, row.id, self)
+        row, handle = self._begun(args, id)
+        await self.app.without_blocking(partial(self.app.sagas.begin, fresh=id is None), row)
+        return handle
+
+    def _begun(self, args: Sequence[Any], saga_id: str | None) -> tuple[NewSaga, SagaHandle[R]]:
+        """The row of a new run and its handle. A run that may be there already may have ended already."""
+        row = self.new(args, saga_id)
+        bell = self.app.sagas.waiter.expecting(row.id) if saga_id is None else None
+        return (row if bell is None else replace(row, awaited=True)), SagaHandle(self.app, row.id, self, bell)
 
     def new(self, args: Sequence[Any], saga_id: str | None) -> NewSaga:
         """The row of a new run; nothing is written."""

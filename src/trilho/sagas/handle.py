@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
 from trilho.db.text import checked
+from trilho.db.wakeups import Bell
 from trilho.errors import SagaFailed, SagaStuck, UnknownSaga
 from trilho.jobs import codec
 from trilho.sagas import steering, store
@@ -24,11 +25,16 @@ class SagaHandle(Generic[R]):
     """One run; may be awaited, harmlessly, so that one name serves sync and async code."""
 
     def __init__(
-        self, app: "Trilho", saga_id: str, definition: "SagaDefinition[R, *tuple[Any, ...]] | None" = None
+        self,
+        app: "Trilho",
+        saga_id: str,
+        definition: "SagaDefinition[R, *tuple[Any, ...]] | None" = None,
+        bell: Bell | None = None,
     ) -> None:
         self._app = app
         self.id = saga_id
         self._definition = definition
+        self._bell = bell
 
     def __await__(self) -> Generator[Any, None, "SagaHandle[R]"]:
         """The handle itself."""
@@ -64,7 +70,7 @@ class SagaHandle(Generic[R]):
 
         Raises SagaFailed when it was undone, SagaStuck when it waits for a person, UnknownSaga, TimeoutError.
         """
-        return self._result(self._app.sagas.waiter.wait(self.id, timeout))
+        return self._result(self._app.sagas.waiter.wait(self.id, timeout, self._bell))
 
     def _result(self, run: SagaRun) -> R:
         if run.state == COMPENSATED:

@@ -1,18 +1,22 @@
 """What a run has recorded, and what it is about to: written with the next commit that something depends on."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trilho.db.pool import LOST, Connection
+from trilho.db.transaction import Tx
 from trilho.errors import DuplicateSaga, SagaLimit
 from trilho.jobs.job import NewJob
 from trilho.sagas import store
 from trilho.sagas.failure import dumped, recorded
 from trilho.sagas.record import FAILED, UNDO, Claim, Entry, Failure, Mail, Run
+from trilho.sagas.shape import Shape
 from trilho.sagas.start import NewSaga
+from trilho.sagas.store import Page
+from trilho.trace import Trace
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -43,8 +47,11 @@ class Journal:
     jobs: list[NewJob] = field(default_factory=list)
     size: int = 0
     cancelled: bool = False
+    values: dict[str, Any] = field(default_factory=dict)  # results of this stretch's bodies that nobody has got yet
+    unused_tx: Tx | None = None
     in_body: str | None = None  # the idempotency key of the function that runs
     _new: dict[str, Entry] = field(default_factory=dict)
+    _stored: set[str] = field(default_factory=set)
     _decided: bool = False
     _begun: float = field(default_factory=time.monotonic)
 
@@ -62,6 +69,7 @@ class Journal:
         """Take over what the database has, with the times of its clock."""
         found = self.app.database.run(store.entries, self.run.id)
         self.entries = {entry.path: entry for entry in found}
+        self._stored = set(self.entries)
         self.size = sum(map(_size, found))
 
     def now(self) -> datetime:
@@ -72,6 +80,15 @@ class Journal:
     def since(self) -> datetime:
         """Events of before are none of this run's."""
         return self.run.listens_from - EARLY
+
+    @cached_property
+    def trace(self) -> Trace:
+        """What the jobs and events of its bodies belong to."""
+        return Trace(self.run.correlation_id, self.claim.job_id)
+
+    def value(self, entry: Entry, shape: Shape) -> Any:
+        """The result of a step, as the record gives it."""
+        return self.values.pop(entry.path) if entry.path in self.values else shape.result(entry.result)
 
     def taken(self) -> set[int]:
         """The mail that this run has taken already."""
@@ -103,36 +120,46 @@ class Journal:
         """Write what waits, in a commit of its own; whether there was anything."""
         if not self._new and not self.jobs:
             return False
+        self.app.database.faults.hit("saga.record_before_commit")
         try:
-            with self.app.database.connection() as connection, self._block(connection):
-                self.app.database.faults.hit("saga.record_before_commit")
-                self.write(connection)
+            if self.jobs:
+                with self.app.database.connection() as connection, connection.transaction():
+                    self.write(connection)
+            else:
+                self._recorded(self.app.sagas.records.do(self._page()))
         except LOST as error:
             raise Abandoned(f"PostgreSQL is away: {error}") from error
         self.app.database.faults.hit("saga.record_after_commit")
         self.written()
         return True
 
-    def _block(self, connection: Connection) -> AbstractContextManager[object]:
-        """A transaction, unless there is only one statement to write."""
-        return connection.transaction() if self.jobs else nullcontext()
-
     def write(self, connection: Connection, *, ending: bool = False) -> None:
         """Write what waits, in the caller's transaction; `written` tells that it was committed."""
-        rows = list(self._new.values())
-        if rows:
-            cancelled = store.record(connection, self.run.id, self.claim, rows, ending=ending)
-            if cancelled is None:
-                raise Abandoned("the claim of this stretch is lost, or somebody has settled one of its steps")
-            self.cancelled = cancelled
+        if self._new:
+            [cancelled] = store.record(connection, [self._page()], ending=ending)
+            self._recorded(cancelled)
         if self.jobs:
             sink = self.app.enqueuer.jobs
             connection.execute(sink.statement.encode(), sink.parameters(self.jobs))
+
+    def _page(self) -> Page:
+        return Page(self.run.id, self.claim, list(self._new.values()))
+
+    def _recorded(self, cancelled: bool | None) -> None:
+        if cancelled is None:
+            raise Abandoned("the claim of this stretch is lost, or somebody has settled one of its steps")
+        self.cancelled = cancelled
+
+    @property
+    def fresh(self) -> Page | None:
+        """What waits, if it is nothing but entries that were never written: then there is nothing to look at."""
+        return self._page() if not self.jobs and self._stored.isdisjoint(self._new) else None
 
     def written(self) -> None:
         """It was committed: jobs are sent for, and the run has come further than any crash before."""
         self.app.enqueuer.jobs.committed(self.jobs)
         progressed = bool(self._new)
+        self._stored.update(self._new)
         self._new, self.jobs, self._decided = {}, [], False
         if self.crashes and progressed:
             self.crashes = 0

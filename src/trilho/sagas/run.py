@@ -16,6 +16,7 @@ from trilho.jobs.job import NewJob
 from trilho.log import get_logger
 from trilho.sagas import failure, store
 from trilho.sagas.bodies import LEFT, is_ending
+from trilho.sagas.completion import Completion, tell_caller
 from trilho.sagas.journal import Abandoned, Journal
 from trilho.sagas.record import CANCELLED_RUN, FAILED_RUN, TIMED_OUT_RUN, Claim, Failure
 from trilho.sagas.saga import Saga
@@ -76,7 +77,7 @@ class RunOfStretch:
         if ordered is None and self.stretch.scope.suspended:
             return self._suspend()
         if ordered is None and raised is None:
-            return self._complete(text)
+            return Completion(self.journal, text)
         verdict = ordered or failed(raised)
         self.journal.condemn(verdict.verdict, verdict.error, verdict.failure)
         log.info("saga.undone", saga=self.run.id, name=self.run.name, because=verdict.error)
@@ -159,18 +160,6 @@ class RunOfStretch:
         store.lock_lanes(connection, lanes)
         return any(store.event(connection, topic, key, since, taken) is not None for topic, key in lanes)
 
-    def _complete(self, text: str) -> Ending:
-        run, journal = self.run, self.journal
-
-        def ending(connection: Connection) -> list[NewJob]:
-            journal.write(connection, ending=True)
-            if store.changed(connection, "complete", saga=run.id, job=journal.claim.job_id, result=text):
-                return self._after_end(connection)
-            again: dict[str, Any] = {"seen": run.wakes, "wake_at": None, "again": True}
-            return store.jobs(connection, "suspend", saga=run.id, job=journal.claim.job_id, **again)
-
-        return ending
-
     def _dumped(self, value: Any) -> str:
         if self.stretch.scope.suspended:  # somebody swallowed what left the function
             return "null"
@@ -188,12 +177,9 @@ class RunOfStretch:
         def ending(connection: Connection) -> list[NewJob]:
             journal.write(connection, ending=True)
             store.changed(connection, "undone", saga=run.id, job=journal.claim.job_id)
-            return self._after_end(connection)
+            return tell_caller(connection, run)
 
         return ending
-
-    def _after_end(self, connection: Connection) -> list[NewJob]:
-        return store.jobs(connection, "end_call", id=self.run.id) if self.run.called else []
 
     def _get_stuck(self, reason: str) -> Ending:
         run, journal, reason = self.run, self.journal, escaped(reason)
@@ -222,7 +208,7 @@ async def stretch(app: "Trilho", definition: "SagaDefinition[Any, *tuple[Any, ..
     claim = Claim(attempt.job.id, attempt.token)
     faults = app.database.faults
     try:
-        run = app.database.run(store.load, saga_id, claim.job_id)
+        run = app.sagas.loads.do((saga_id, claim.job_id))
         if run is None:
             return
         journal = Journal.of(app, run, claim, attempt.job.crash_count)
@@ -235,4 +221,4 @@ async def stretch(app: "Trilho", definition: "SagaDefinition[Any, *tuple[Any, ..
         faults.hit("saga.end_before_commit")
         return ending(connection)
 
-    attempt.riders.append(ride)
+    attempt.riders.append(ending if isinstance(ending, Completion) else ride)

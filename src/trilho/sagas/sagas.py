@@ -1,6 +1,7 @@
 """`app.sagas`: the sagas of an application, and what wakes their runs."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -9,17 +10,20 @@ from trilho.db.pool import Connection
 from trilho.db.transaction import ambient
 from trilho.errors import ConfigurationError, JobStateError, TransactionError, UnknownJob, UnknownSaga
 from trilho.jobs import codec
-from trilho.jobs.attempt import running
+from trilho.jobs.attempt import RunningAttempt, running
 from trilho.jobs.job import NewJob
 from trilho.jobs.task import Task
 from trilho.sagas import store
 from trilho.sagas.bodies import KEY, STEP_KEY
+from trilho.sagas.completion import plain_end
 from trilho.sagas.definition import SagaDefinition, SagaOptions
 from trilho.sagas.delivery import GROUP, Delivery
 from trilho.sagas.handle import SagaHandle
+from trilho.sagas.record import Run
 from trilho.sagas.run import stretch
 from trilho.sagas.shape import Shape
-from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink
+from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink, begin_now, begin_together
+from trilho.sagas.together import Desk, Together
 from trilho.sagas.view import SagaFilter, SagaPage
 from trilho.sagas.waiter import SagaWaiter
 
@@ -116,28 +120,64 @@ class Sagas:
         """Where new runs go."""
         return SagaSink(self._app.enqueuer.jobs.committed)
 
-    @property
+    @cached_property
     def waiter(self) -> SagaWaiter:
         """What waits for the end of runs."""
-        return SagaWaiter(self._app.database, self._app.waiter.listener)
+        views = Together(self._desk, store.views, repeatable=True)
+        return SagaWaiter(self._app.database, self._app.waiter.listener, views)
 
-    def write(self, rows: Sequence[NewSaga]) -> None:
-        """Write new runs, with the ambient transaction or durably at once."""
-        self._write(self.runs, rows)
+    @cached_property
+    def _desk(self) -> Desk:
+        return Desk(self._app.database)
+
+    @cached_property
+    def starts(self) -> Together[NewSaga, bool]:
+        """Where callers begin runs whose ids are new; tells whether that was so."""
+        return Together(self._desk, begin_together, repeatable=True)
+
+    @cached_property
+    def loads(self) -> Together[tuple[str, str], Run | None]:
+        """Where stretches get their runs."""
+        return Together(self._desk, store.load, repeatable=True)
+
+    @cached_property
+    def records(self) -> Together[store.Page, bool | None]:
+        """Where the runs of this process write what they have recorded."""
+        return Together(self._desk, store.record)
+
+    @cached_property
+    def ends(self) -> Together[Sequence[store.Ended], set[str]]:
+        """Where slices write the ends of runs that complete."""
+        return Together(self._desk, store.complete)
+
+    def begin(self, row: NewSaga, *, fresh: bool) -> None:
+        """Write a new run, with the ambient transaction or durably at once; a `fresh` id waits for nobody's commit, so
+        that runs of other threads may be written with it."""
+        if fresh and self._alone():
+            begin_now(self._app.database.faults, self.starts, self.runs, row)
+        else:
+            self._write(self.runs, [row])
 
     def signal(self, row: NewSignal) -> None:
         """Write a signal, with the ambient transaction or durably at once."""
         self._write(SignalSink(self._app.enqueuer.jobs.committed), [row])
 
     def _write(self, sink: Any, rows: Sequence[Any]) -> None:
-        tx = ambient(self._app.database)
-        if tx is not None:
-            for row in rows:
-                tx.add(sink, row)
-        elif self._app.settings.require_transaction and running() is None:
-            raise TransactionError("TRILHO_REQUIRE_TRANSACTION is set: do this inside app.transaction() or app.join()")
-        else:
+        if self._alone():
             write_now(self._app.database, [(sink, row) for row in rows])
+            return
+        tx = ambient(self._app.database)
+        assert tx is not None
+        for row in rows:
+            tx.add(sink, row)
+
+    def _alone(self) -> bool:
+        """Whether the caller has no transaction; raises TransactionError where it has to have one."""
+        if ambient(self._app.database) is not None:
+            return False
+        if self._app.settings.require_transaction and running() is None:
+            raise TransactionError("TRILHO_REQUIRE_TRANSACTION is set: do this inside app.transaction() or app.join()")
+        return True
 
     # ---- what wakes runs
 
@@ -147,6 +187,17 @@ class Sagas:
         connection.execute(store.SQL["stretches_ended"], {"ids": list(ids)})
         found = connection.execute(store.SQL["steps_ended"], {"ids": list(ids)}).fetchall()
         return store.jobs(connection, "wake", ids=sorted({row[0] for row in found})) if found else []
+
+    def complete(self, attempts: Sequence[RunningAttempt]) -> set[str]:
+        """End those of these attempts that complete a run, and on which nothing else hangs; their jobs.
+
+        The others have to be ended one by one: a claim is lost, or somebody has asked for the end of the run.
+        """
+        plain = [end for attempt in attempts if (end := plain_end(attempt)) is not None]
+        if not plain:
+            return set()
+        self._app.database.faults.hit("saga.end_before_commit")
+        return self.ends.do(plain)
 
     def wake_due(self, connection: Connection) -> bool:
         """Wake suspended runs whose timer is over; whether there may be more."""

@@ -16,12 +16,13 @@ WITH r AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
         id text, name text, version integer, queue text, args text, stretch text, headers text,
         timeout double precision, topics text[], listens_from timestamptz, parent_id text, parent_path text,
-        correlation_id text, send boolean, cause text, via text)),
+        correlation_id text, awaited boolean, send boolean, cause text, via text)),
 begun AS (
     INSERT INTO trilho.sagas AS s (
-        id, name, version, queue, args, stretch, deadline, topics, listens_from, parent_id, parent_path, correlation_id)
+        id, name, version, queue, args, stretch, deadline, topics, listens_from, parent_id, parent_path, correlation_id,
+        awaited)
     SELECT id, name, version, queue, args, stretch, clock_timestamp() + timeout * interval '1 second',
-           coalesce(topics, '{}'), listens_from, parent_id, parent_path, correlation_id FROM r ORDER BY id
+           coalesce(topics, '{}'), listens_from, parent_id, parent_path, correlation_id, awaited FROM r ORDER BY id
     ON CONFLICT (id) DO UPDATE SET name = s.name
         WHERE s.name = excluded.name AND s.args = excluded.args
           AND (excluded.parent_id IS NULL
@@ -39,11 +40,12 @@ noted AS (
 SELECT id FROM begun;
 
 -- name: load
--- The run whose stretch this job is.
-SELECT id, name, version, state, args, verdict, error, wakes, deadline, cancel_requested_at, listens_from,
+-- The runs whose stretches these jobs are.
+SELECT stretch AS job, id, name, version, state, args, verdict, error, wakes, deadline, cancel_requested_at, listens_from,
        correlation_id, parent_id IS NOT NULL AS called, EXISTS (SELECT FROM trilho.saga_steps WHERE saga_id = s.id) AS recorded,
        EXISTS (SELECT FROM trilho.saga_mail WHERE saga_id = s.id) AS has_mail, clock_timestamp() AS now
-FROM trilho.sagas s WHERE id = %(id)s AND stretch = %(job)s AND state IN ('RUNNING', 'COMPENSATING');
+FROM trilho.sagas s
+WHERE id = ANY(%(ids)s) AND stretch = ANY(%(jobs)s) AND state IN ('RUNNING', 'COMPENSATING');
 
 -- name: entries
 SELECT path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key, mail, due_at,
@@ -68,27 +70,29 @@ SELECT pg_advisory_xact_lock(lane) FROM (
 -- name: record
 -- Entries as they are now; those that ended meanwhile, by their job or by a person, are not returned. In the commit that
 -- ends the stretch's job, its end is the fence.
-WITH fence AS MATERIALIZED (
-    SELECT 1 FROM trilho.jobs
-    WHERE id = %(job)s AND claim_token = %(token)s AND (%(ending)s OR state IN ('STARTED', 'PROCESSING')) FOR SHARE),
-r AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (
-        path text, kind text, name text, state text, attempt integer, job_id text, child_id text, atomic boolean,
-        args text, undo text, result text, error text, failure text, key text, mail bigint, due_at timestamptz,
-        timed_out boolean, started_at timestamptz))
+WITH claims AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(%(claims)s AS json)) AS c (saga text, job text, token uuid)),
+fence AS MATERIALIZED (
+    SELECT c.saga FROM claims c, trilho.jobs j
+    WHERE j.id = ANY(ARRAY(SELECT job FROM claims)) AND j.id = c.job AND j.claim_token = c.token
+      AND (%(ending)s OR j.state IN ('STARTED', 'PROCESSING'))
+    ORDER BY j.id FOR SHARE OF j)
 INSERT INTO trilho.saga_steps AS t (
     saga_id, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key, mail,
     due_at, timed_out, started_at, ended_at)
-SELECT %(saga)s, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure,
+SELECT saga, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure,
        decode(key, 'hex'), mail, due_at, timed_out, coalesce(started_at, clock_timestamp()),
        CASE WHEN state NOT IN ('WAITING', 'RETRY') THEN clock_timestamp() END
-FROM r, fence
+FROM fence JOIN json_to_recordset(CAST(%(rows)s AS json)) AS r (
+    saga text, path text, kind text, name text, state text, attempt integer, job_id text, child_id text,
+    atomic boolean, args text, undo text, result text, error text, failure text, key text, mail bigint,
+    due_at timestamptz, timed_out boolean, started_at timestamptz) USING (saga)
 ON CONFLICT (saga_id, path) DO UPDATE SET
     state = excluded.state, attempt = excluded.attempt, job_id = excluded.job_id, atomic = excluded.atomic,
     result = excluded.result, error = excluded.error, failure = excluded.failure, mail = excluded.mail,
     due_at = excluded.due_at, timed_out = excluded.timed_out, ended_at = excluded.ended_at
 WHERE t.ended_at IS NULL
-RETURNING path, (SELECT cancel_requested_at IS NOT NULL FROM trilho.sagas WHERE id = %(saga)s);
+RETURNING saga_id, (SELECT cancel_requested_at IS NOT NULL FROM trilho.sagas WHERE id = saga_id);
 
 -- name: time_out
 -- The time of a task is over: what becomes of its job from now on is a timeout, unless it has ended.
@@ -130,6 +134,43 @@ UPDATE trilho.sagas SET state = 'COMPLETED', result = %(result)s, stretch = NULL
                         finished_at = clock_timestamp()
 WHERE id = %(saga)s AND stretch = %(job)s AND cancel_requested_at IS NULL
 RETURNING id, CASE WHEN awaited THEN pg_notify('trilho_done', 'saga:' || id) END;
+
+-- name: complete_together
+-- RUNNING -> COMPLETED for runs of several stretches, and STARTED -> SUCCESS for their jobs, with entries that nobody has
+-- seen yet: finish (jobs.sql), record and complete as one commit of one statement. What does not fit is left to these
+-- three, and so is a run that somebody has locked, who may take his time: the others need not wait for him.
+WITH r AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(%(rows)s AS json)) AS r (job text, token uuid, saga text, result text)),
+fence AS MATERIALIZED (
+    SELECT j.id AS job, j.awaited AS job_awaited, s.id, s.awaited, r.result
+    FROM r, trilho.jobs j, trilho.sagas s
+    WHERE j.id = ANY(ARRAY(SELECT job FROM r)) AND j.id = r.job AND j.claim_token = r.token AND j.worker IS NOT NULL
+      AND j.finished_at IS NULL AND j.cancel_requested_at IS NULL
+      AND s.id = ANY(ARRAY(SELECT saga FROM r)) AND s.id = r.saga AND s.stretch = r.job AND s.cancel_requested_at IS NULL
+    FOR NO KEY UPDATE OF j, s SKIP LOCKED),
+ended AS (
+    UPDATE trilho.sagas s SET state = 'COMPLETED', result = fence.result, stretch = NULL, wake_at = NULL,
+                              finished_at = clock_timestamp()
+    FROM fence WHERE s.id = ANY(ARRAY(SELECT saga FROM r)) AND s.id = fence.id
+    RETURNING s.id, s.awaited, fence.job, fence.job_awaited),
+done AS (
+    UPDATE trilho.jobs j SET state = 'SUCCESS', result = 'null', finished_at = clock_timestamp(), custom_state = NULL
+    FROM ended WHERE j.id = ANY(ARRAY(SELECT job FROM r)) AND j.id = ended.job),
+recorded AS (
+    INSERT INTO trilho.saga_steps (
+        saga_id, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key,
+        mail, due_at, timed_out, started_at, ended_at)
+    SELECT saga, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, w.result, error, failure,
+           decode(key, 'hex'), mail, due_at, timed_out, coalesce(started_at, clock_timestamp()),
+           CASE WHEN state NOT IN ('WAITING', 'RETRY') THEN clock_timestamp() END
+    FROM json_to_recordset(CAST(%(steps)s AS json)) AS w (
+        saga text, path text, kind text, name text, state text, attempt integer, job_id text, child_id text,
+        atomic boolean, args text, undo text, result text, error text, failure text, key text, mail bigint,
+        due_at timestamptz, timed_out boolean, started_at timestamptz)
+    JOIN ended ON ended.id = w.saga)
+SELECT job, CASE WHEN awaited THEN pg_notify('trilho_done', 'saga:' || id) END,
+       CASE WHEN job_awaited THEN pg_notify('trilho_done', job) END
+FROM ended;
 
 -- name: undone
 -- COMPENSATING -> COMPENSATED.
@@ -241,7 +282,7 @@ WHERE id = %(id)s AND NOT awaited AND finished_at IS NULL AND state <> 'STUCK'
 -- name: view
 SELECT id, name, version, state, verdict, error, stuck, args, result, failure, wake_at, deadline, cancel_requested_at,
        parent_id, correlation_id, created_at, finished_at
-FROM trilho.sagas WHERE id = %(id)s;
+FROM trilho.sagas WHERE id = ANY(%(ids)s);
 
 -- name: list
 SELECT id, name, version, state, verdict, error, stuck, args, result, failure, wake_at, deadline, cancel_requested_at,

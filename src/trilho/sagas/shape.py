@@ -63,8 +63,18 @@ class Shape:
         left = [p for p in whole.parameters.values() if p.name not in self.given.values()]
         return whole.replace(parameters=left)
 
+    @cached_property
+    def _fitting(self) -> range:
+        """How many arguments fit for sure."""
+        parameters = self.signature.parameters.values()
+        if any(p.kind not in _POSITIONAL for p in parameters):
+            return range(0)
+        return range(sum(p.default is p.empty for p in parameters), len(parameters) + 1)
+
     def bound(self, args: Sequence[Any]) -> None:
         """Raise TypeError, with the name of the function, where the arguments do not fit."""
+        if len(args) in self._fitting:
+            return
         try:
             self.signature.bind(*args)
         except TypeError as error:
@@ -124,4 +134,5 @@ def undo_call(step: Shape, undo: Shape, args: Sequence[Any]) -> tuple[list[Any],
     return [], {p.name: named[p.name] for p in parameters if p.name in named}, wants_result
 
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from trilho import trace
+from trilho.db.pool import Connection
 from trilho.errors import DuplicateSaga, SagaStateError, UnknownSaga
+from trilho.faults import Faults
 from trilho.jobs.job import NewJob
 from trilho.jobs.store import rows_json
 from trilho.sagas.store import SQL, stretch_of
+from trilho.sagas.together import Together
 
 Push = Callable[[Sequence[NewJob]], None]
 
@@ -31,6 +34,7 @@ class NewSaga:
     correlation_id: str
     parent_id: str | None = None
     parent_path: str | None = None
+    awaited: bool = False  # its end is to be announced
     send: bool = True  # a wake-up follows the commit; False: the dispatcher sends it
     cause: str | None = None  # for the timeline
     via: str | None = None
@@ -70,6 +74,21 @@ class SagaSink:
         """Send the wake-ups; that of a run which was there before finds no job."""
         trace.had_effect()
         self.push([row.job for row in rows if row.send])
+
+
+def begin_together(connection: Connection, rows: Sequence[NewSaga]) -> list[bool]:
+    """Begin runs of several callers; whether each of them is there now as its caller wants it."""
+    begun = {row[0] for row in connection.execute(SQL["start"].encode(), {"rows": rows_json(rows)})}
+    return [row.id in begun for row in rows]
+
+
+def begin_now(faults: Faults, starts: Together[NewSaga, bool], sink: SagaSink, row: NewSaga) -> None:
+    """Begin a run durably, maybe in one commit with those of other threads; raises DuplicateSaga."""
+    faults.hit("enqueue.before_commit")
+    begun = starts.do(row)
+    faults.hit("enqueue.after_commit")
+    sink.check([row], [(row.id,)] if begun else [])
+    sink.committed([row])
 
 
 @dataclass(slots=True, eq=False)

@@ -1,6 +1,8 @@
 """The verbs on the tables of sagas, each a statement of `sagas.sql`."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +23,12 @@ MARK = "trilho_saga"
 """Kept header of the jobs of sagas: stretches, and steps that are tasks."""
 
 
-def load(connection: Connection, saga_id: str, job_id: str) -> Run | None:
-    """The run whose stretch this job is; None where it is not, any more or yet."""
-    with connection.cursor(row_factory=class_row(Run)) as cursor:
-        return cursor.execute(SQL["load"], {"id": saga_id, "job": job_id}).fetchone()
+def load(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[Run | None]:
+    """The runs with these ids whose stretches these jobs are; None where it is not, any more or yet."""
+    values = {"ids": [saga for saga, _ in wanted], "jobs": [job for _, job in wanted]}
+    with connection.cursor() as cursor:
+        found = {(row[1], row[0]): Run(*row[1:]) for row in cursor.execute(SQL["load"], values)}
+    return [found.get(each) for each in wanted]
 
 
 def entries(connection: Connection, saga_id: str) -> list[Entry]:
@@ -46,15 +50,52 @@ def event(connection: Connection, topic: str, key: bytes, since: datetime, taken
         return cursor.execute(SQL["event"], values).fetchone()
 
 
-def record(
-    connection: Connection, saga_id: str, claim: Claim, wanted: Sequence[Entry], *, ending: bool = False
-) -> bool | None:
-    """Write entries; whether somebody has asked for the end of the run. None where not all were written: under a lost
-    claim none is."""
-    rows = [{name: getattr(entry, name) for name in _WRITTEN} | {"key": _hex(entry.key)} for entry in wanted]
-    values = {"saga": saga_id, "job": claim.job_id, "token": claim.token, "ending": ending, "rows": rows_json(rows)}
-    written = connection.execute(SQL["record"], values).fetchall()
-    return bool(written[0][1]) if len(written) == len(rows) else None
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries of one run that are to be written under a claim."""
+
+    saga: str
+    claim: Claim
+    entries: Sequence[Entry]
+
+
+def record(connection: Connection, pages: Sequence[Page], *, ending: bool = False) -> list[bool | None]:
+    """Write entries; for each run, whether somebody has asked for its end. None where not all were written: under a
+    lost claim none is."""
+    claims = [{"saga": page.saga, "job": page.claim.job_id, "token": page.claim.token} for page in pages]
+    rows = [_row(entry) | {"saga": page.saga} for page in pages for entry in page.entries]
+    values = {"ending": ending, "claims": rows_json(claims), "rows": rows_json(rows)}
+    written: dict[str, list[bool]] = defaultdict(list)
+    for saga, cancelled in connection.execute(SQL["record"], values).fetchall():
+        written[saga].append(cancelled)
+    return [any(seen) if len(seen := written[page.saga]) == len(page.entries) else None for page in pages]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that came to its result, as JSON, and the last of its entries."""
+
+    page: Page
+    result: str
+
+
+def complete(connection: Connection, slices: Sequence[Sequence[Ended]]) -> list[set[str]]:
+    """Complete runs together with their jobs, and write the last of their entries; of each slice the jobs for which
+    that was done."""
+    ends = [end for one in slices for end in one]
+    rows = [
+        {"saga": e.page.saga, "job": e.page.claim.job_id, "token": e.page.claim.token, "result": e.result} for e in ends
+    ]
+    last = [_row(entry) | {"saga": end.page.saga} for end in ends for entry in end.page.entries]
+    done = {
+        row[0]
+        for row in connection.execute(SQL["complete_together"], {"rows": rows_json(rows), "steps": rows_json(last)})
+    }
+    return [done & {end.page.claim.job_id for end in one} for one in slices]
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _WRITTEN} | {"key": _hex(entry.key)}
 
 
 _WRITTEN = tuple(name for name in Entry.__slots__ if name not in ("key", "ended_at"))
@@ -100,9 +141,15 @@ def changed(connection: Connection, query: str, /, **values: Any) -> bool:
 
 def view(connection: Connection, saga_id: str) -> SagaRun | None:
     """One run as people see it."""
+    [found] = views(connection, [saga_id])
+    return found
+
+
+def views(connection: Connection, ids: Sequence[str]) -> list[SagaRun | None]:
+    """Runs as people see them."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(SQL["view"], {"id": saga_id}).fetchone()
-    return None if row is None else SagaRun.from_row(row)
+        found = {row["id"]: row for row in cursor.execute(SQL["view"], {"ids": list(set(ids))})}
+    return [SagaRun.from_row(dict(found[each])) if each in found else None for each in ids]
 
 
 def history(connection: Connection, saga_id: str) -> list[SagaStep]:

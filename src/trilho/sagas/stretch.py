@@ -196,10 +196,10 @@ class Stretch:
         limit = self.journal.app.settings.max_payload
         args, _ = codec.dump_arguments(f"step {call.name}", body.args, {}, limit)
         self._compare(call, args)
-        new = Entry(call.path, STEP, call.name, OPEN, args=args)
-        if undo is not None:
-            new = replace(new, undo=undo.body.shape.name, atomic=body.is_atomic)
-        return body.shape.result((await self.advance(call, new, body)).result)
+        undone_by, atomic = (None, True) if undo is None else (undo.body.shape.name, body.is_atomic)
+        new = Entry(call.path, STEP, call.name, OPEN, args=args, undo=undone_by, atomic=atomic)
+        entry = await self.advance(call, new, body)
+        return self.journal.value(entry, body.shape)
 
     def _compare(self, call: Call, args: str) -> None:
         """In tests other arguments than the recorded ones are found, too."""
@@ -221,7 +221,9 @@ class Stretch:
             if isinstance(decision, Expire):
                 self._expire(decision.entry)
             assert isinstance(decision, Begin)
-            begun = replace(entry or new, attempt=decision.attempt, atomic=new.atomic and (entry or new).atomic)
+            begun = (
+                new if entry is None else replace(entry, attempt=decision.attempt, atomic=new.atomic and entry.atomic)
+            )
             if body.shape.task is not None:
                 begin_task(self.journal, begun, body, decision.delay)
                 self.suspend(self.journal.entries[call.path].due_at)

@@ -1,0 +1,200 @@
+"""Group commit: threads that come while another one writes share the next statement, and each hears of its own item."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.lab.poll import eventually
+from tests.sagas.conftest import Shop
+from trilho import Saga
+from trilho.db.pool import Connection
+from trilho.sagas import store
+from trilho.sagas.record import Claim, Entry
+from trilho.sagas.together import Desk, Together
+
+THREADS = 6
+
+
+class Squares:
+    """A verb that waits where it is told to, and knows what it was asked together."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.open = threading.Event()
+
+    def __call__(self, connection: Connection, numbers: Sequence[int]) -> list[int]:
+        self.asked.append(list(numbers))
+        self.open.wait(30)
+        rows = connection.execute("SELECT 100 / n, n * n FROM unnest(%s::int[]) AS n", (list(numbers),)).fetchall()
+        return [square for _, square in rows]
+
+
+@pytest.fixture
+def squares(shop: Shop) -> Iterator[tuple[Squares, Together[int, int]]]:
+    verb = Squares()
+    yield verb, Together(Desk(shop.app.database), verb)
+    verb.open.set()
+
+
+def gathered(together: Together[int, int], count: int) -> None:
+    eventually(lambda: len(together._waiting), lambda waiting: waiting == count)
+
+
+def test_those_that_come_meanwhile_share_the_next_statement(squares: tuple[Squares, Together[int, int]]) -> None:
+    verb, together = squares
+    with ThreadPoolExecutor(THREADS) as pool:
+        first = pool.submit(together.do, 1)
+        eventually(lambda: verb.asked, lambda asked: asked == [[1]])
+        others = [pool.submit(together.do, number) for number in range(2, THREADS + 1)]
+        gathered(together, THREADS - 1)
+        verb.open.set()
+        assert [each.result(30) for each in (first, *others)] == [n * n for n in range(1, THREADS + 1)]
+    assert [sorted(asked) for asked in verb.asked] == [[1], list(range(2, THREADS + 1))]
+    assert together.do(9) == 81
+
+
+def test_what_cannot_be_written_does_not_take_the_others_with_it(squares: tuple[Squares, Together[int, int]]) -> None:
+    verb, together = squares
+    with ThreadPoolExecutor(THREADS) as pool:
+        first = pool.submit(together.do, 1)
+        eventually(lambda: verb.asked, lambda asked: asked == [[1]])
+        good, bad = pool.submit(together.do, 3), pool.submit(together.do, 0)
+        gathered(together, 2)
+        verb.open.set()
+        assert (first.result(30), good.result(30)) == (1, 9)
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            bad.result(30)
+    assert together.do(4) == 16
+
+
+def test_leader_that_is_interrupted_leaves_the_lead_to_the_next(squares: tuple[Squares, Together[int, int]]) -> None:
+    """KeyboardInterrupt in the thread that writes: the others hear that there is no answer, or go on."""
+    verb, together = squares
+    calls: list[int] = []
+
+    def interrupted(connection: Connection, numbers: Sequence[int]) -> list[int]:
+        calls.append(len(numbers))
+        if len(calls) == 1:
+            verb.open.wait(30)
+            raise KeyboardInterrupt
+        return verb(connection, numbers)
+
+    together._verb = interrupted
+    with ThreadPoolExecutor(THREADS) as pool:
+        first = pool.submit(together.do, 1)
+        eventually(lambda: calls, lambda calls: calls == [1])
+        second = pool.submit(together.do, 2)
+        gathered(together, 1)
+        verb.open.set()
+        with pytest.raises(KeyboardInterrupt):
+            first.result(30)
+        assert second.result(30) == 4
+
+
+def test_connection_that_broke_is_opened_again_and_what_may_be_repeated_is(shop: Shop) -> None:
+    desk, pids = Desk(shop.app.database), []
+
+    def pid(connection: Connection, items: Sequence[str]) -> list[int]:
+        pids.append(connection.info.backend_pid)
+        connection.execute("SELECT 1")
+        return [pids[-1]] * len(items)
+
+    once, twice = Together(desk, pid), Together(desk, pid, repeatable=True)
+    for together in (once, twice):
+        shop.query(f"SELECT pg_terminate_backend({together.do('a')}, 10000)")
+        if together is once:
+            with pytest.raises(psycopg.OperationalError):
+                together.do("b")
+        assert together.do("c") not in pids[:1]
+
+
+def test_run_that_somebody_has_locked_keeps_no_other_from_its_end(shop: Shop) -> None:
+    """A signal inside of a transaction that stays open: its run waits, those that end at the same time do not."""
+    seen: list[Any] = []
+
+    @shop.app.saga
+    async def quick(saga: Saga, number: int) -> int:
+        return number
+
+    locked, free = quick.start(1), quick.start(2)
+    complete = shop.app.sagas.ends._verb
+
+    def look(connection: Connection, slices: Any) -> Any:
+        with shop.app.database.connection() as other, other.transaction():
+            other.execute("SELECT FROM trilho.sagas WHERE id = %s FOR UPDATE", (locked.id,))
+            done = complete(connection, slices)
+        seen.append((len(slices[0]), [len(each) for each in done]))
+        return done
+
+    shop.app.sagas.ends._verb = look
+    assert (shop.settle(locked), shop.settle(free)) == ("COMPLETED", "COMPLETED")
+    assert sum(completed for _, [completed] in seen) == sum(asked for asked, _ in seen) - 1
+    assert (locked.get(1), free.get(1)) == (1, 2)
+
+
+HINDRANCES = {
+    "nothing": "SELECT",
+    "the claim is lost": "UPDATE trilho.jobs SET claim_token = gen_random_uuid()",
+    "the job was given back": "UPDATE trilho.jobs SET state = 'RETRY', worker = NULL",
+    "the job was ended": "UPDATE trilho.jobs SET state = 'FAILURE', finished_at = now()",
+    "the job is cancelled": "UPDATE trilho.jobs SET cancel_requested_at = now()",
+    "the run is cancelled": "UPDATE trilho.sagas SET cancel_requested_at = now()",
+    "the run has another stretch": "UPDATE trilho.sagas SET stretch = 'another'",
+}
+
+
+@pytest.mark.parametrize("hindrance", HINDRANCES)
+def test_run_its_job_and_its_last_step_end_in_one_statement_or_not_at_all(shop: Shop, hindrance: str) -> None:
+    @shop.app.saga
+    async def quick(saga: Saga) -> None:
+        pass
+
+    run, token = quick.start(), uuid4()
+    [(job,)] = shop.query("SELECT id FROM trilho.jobs")
+    shop.query(f"UPDATE trilho.jobs SET state = 'STARTED', claim_token = '{token}', worker = gen_random_uuid()")
+    shop.query(HINDRANCES[hindrance])
+    page = store.Page(run.id, Claim(job, token), [Entry("1", "step", "work", "DONE", result="1")])
+    before = rows(shop)
+    with shop.app.database.connection() as connection:
+        done = store.complete(connection, [[store.Ended(page, "7")], []])
+    if hindrance == "nothing":
+        assert done == [{job}, set()]
+        assert rows(shop) == [("COMPLETED", "7", None, "SUCCESS", "null", "DONE")]
+    else:
+        assert done == [set(), set()]
+        assert rows(shop) == before
+
+
+def rows(shop: Shop) -> list[tuple[Any, ...]]:
+    return shop.query(
+        "SELECT s.state, s.result, s.stretch, j.state, j.result, t.state FROM trilho.sagas s, trilho.jobs j"
+        " LEFT JOIN trilho.saga_steps t ON t.saga_id = j.parent_id WHERE j.parent_id = s.id"
+    )
+
+
+def test_run_of_a_process_that_always_waits_is_announced_unasked(shop: Shop) -> None:
+    """Each wait allows one run that is begun to be announced; a run that nobody waits for takes it away again."""
+
+    @shop.app.saga
+    async def quick(saga: Saga, number: int) -> int:
+        return number
+
+    def awaited() -> list[tuple[Any, ...]]:
+        return shop.query("SELECT awaited FROM trilho.sagas ORDER BY created_at")
+
+    first = quick.start(1)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(first.get, 30)
+        eventually(awaited, lambda rows: rows == [(True,)])
+        eventually(shop.app.waiter.listener.connected.is_set)
+        second, third, named = quick.start(2), quick.start(3), quick.start(4, id="named")
+        assert awaited() == [(True,), (True,), (False,), (False,)]
+        others = [pool.submit(handle.get, 30) for handle in (second,)]
+        shop.harness.run_until_idle()
+        assert [each.result(30) for each in (waiting, *others)] == [1, 2]
+    assert (third.get(5), named.get(5)) == (3, 4)
