@@ -218,13 +218,13 @@ class Trilho(Celery):  # type: ignore[misc]
         self, name: str, args: Any = None, kwargs: Any = None, countdown: Any = None, eta: Any = None, **options: Any
     ) -> Any:
         """Enqueue a task by its name, with Celery's options."""
-        options.setdefault("task_id", None)
-        options["task_id"] = options["task_id"] or str(uuid_utils.uuid7())
+        given = options.get("task_id")
+        options["task_id"] = given or str(uuid_utils.uuid7())
         # Not countdown= or eta=: Celery would ask the broker for its queue types. The row waits, not the message.
         when, unique = run_at(self, countdown, eta), unique_of(self, name, options["task_id"], options)
         options.pop("unique", None)
         if unique is None and when is None:
-            return self._send_plain(name, args, kwargs, options)
+            return self._send_plain(name, args, kwargs, options, fresh=not given)
         if unique is None:
             return super().send_task(name, args, kwargs, trilho_run_at=when, **options)
         ticket = Ticket(options["task_id"], unique)
@@ -232,10 +232,10 @@ class Trilho(Celery):  # type: ignore[misc]
         ticket.give_to(result)
         return result
 
-    def _send_plain(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+    def _send_plain(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], *, fresh: bool) -> Any:
         """Enqueue for now; what Celery would say as it did before is not said by Celery again."""
         job_id, key = options["task_id"], self.patterns.key(name, options)
-        job = self.patterns.job(key, args or (), kwargs or {}, job_id)
+        job = self.patterns.job(key, args or (), kwargs or {}, job_id, fresh)
         with self.producer_or_acquire(options.pop("producer", None)) as producer:
             if job is None:
                 result = super().send_task(name, args, kwargs, producer=producer, **options)
@@ -260,7 +260,7 @@ class Trilho(Celery):  # type: ignore[misc]
     @cached_property
     def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
         """Celery's AsyncResult, which knows an unknown id from a waiting one."""
-        return self.subclass_with_self("trilho.jobs.result:Result", name="AsyncResult")
+        return self.subclass_with_self("trilho.jobs.result:Result", name="AsyncResult", reverse="AsyncResult")
 
     def hold(self, signature: Any) -> None:
         """Give the ids of a signature rows before their turn."""

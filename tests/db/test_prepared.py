@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from enum import Enum
+from functools import partial
 from uuid import UUID, uuid4
 
 import psycopg
@@ -9,6 +11,7 @@ import pytest
 
 from tests.lab.database import Connection, connect
 from tests.lab.poll import eventually
+from trilho.db import prepared
 from trilho.db.prepared import Prepared
 
 EVERY_KIND = """
@@ -33,15 +36,52 @@ def test_values_come_back_as_psycopg_would_give_them(connection: Connection, thr
     statement = Prepared("every_kind", EVERY_KIND)
     for _ in range(2):
         assert statement.fetch(connection, values()) == connection.execute(EVERY_KIND, values()).fetchall()
-    [(prepared,)] = connection.execute("SELECT count(*) FROM pg_prepared_statements WHERE name = 'every_kind'")
-    assert prepared == (0 if threshold is None else 1)
+    [(count,)] = connection.execute("SELECT count(*) FROM pg_prepared_statements WHERE name = 'every_kind'")
+    assert count == (0 if threshold is None else 1)
 
 
-def test_connection_that_forgot_it_is_told_again(connection: Connection) -> None:
+def test_connection_that_forgot_it_is_told_again_and_what_comes_meanwhile_happens_once(connection: Connection) -> None:
     statement = Prepared("every_kind", EVERY_KIND)
-    for _ in range(2):
-        assert statement.fetch(connection, values())[0][1] == -1
+    happened: list[str] = []
+    for turn in "ab":
+        assert statement.fetch(connection, values(), partial(happened.append, turn))[0][1] == -1
         connection.execute("DEALLOCATE ALL")
+    assert happened == ["a", "b"]
+
+
+def test_connection_on_which_it_was_interrupted_goes_on(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement, answer = Prepared("every_kind", EVERY_KIND), prepared._answer
+
+    def interrupted(of: Connection) -> None:
+        answer(of)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared, "_answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        statement.fetch(connection, values())
+    monkeypatch.undo()
+    assert statement.fetch(connection, values())[0][1] == -1
+
+
+class Queue(str, Enum):  # noqa: UP042 - not a StrEnum: its str() is another
+    GPU = "gpu"
+
+
+class Level(int, Enum):
+    HIGH = 9
+
+
+def test_values_are_what_they_are_equal_to(connection: Connection) -> None:
+    statement = Prepared("two", "SELECT %(text)s::text, %(number)s::int")
+    assert statement.fetch(connection, {"text": Queue.GPU, "number": Level.HIGH}) == [("gpu", 9)]
+
+
+def test_text_arrives_whatever_encoding_the_connection_has(connection: Connection) -> None:
+    connection.execute("SET client_encoding TO latin1")
+    statement = Prepared("text", "SELECT %(text)s::text, length(%(text)s)")
+    assert statement.fetch(connection, {"text": "ação"}) == [("ação", 4)]
 
 
 def test_it_belongs_to_the_transaction_around_it(connection: Connection) -> None:

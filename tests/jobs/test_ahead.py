@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -11,7 +12,9 @@ from tests.jobs.shop import Query, Wakeups
 from tests.lab.database import Connection, connect
 from tests.lab.poll import eventually
 from trilho import Trilho
-from trilho.jobs import ahead, enqueue
+from trilho.jobs import ahead, enqueue, store
+from trilho.jobs.runner import ABSENT, SliceOrder
+from trilho.testing import Harness
 
 BLOCKED = """
     SELECT 1 FROM pg_locks WHERE NOT granted
@@ -75,6 +78,17 @@ def test_nothing_is_waited_for_that_has_a_row(connection: Connection) -> None:
     assert [job.id for job in ahead.claim(connection, ["done", "a"], rows.claimant())] == ["a"]
 
 
+def test_row_that_appears_between_two_looks_is_claimed(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = store.unknown
+
+    def late(other: Connection, ids: Any) -> set[str]:
+        rows.enqueue(connection, rows.new("late"))
+        return unknown(other, ids)
+
+    monkeypatch.setattr(store, "unknown", late)
+    assert [job.id for job in ahead.claim(connection, ["late"], rows.claimant())] == ["late"]
+
+
 def test_wakeup_without_a_row_is_given_up(connection: Connection) -> None:
     assert ahead.claim(connection, ["nothing"], rows.claimant()) == []
 
@@ -113,3 +127,38 @@ def test_wakeup_goes_ahead_where_commits_are_quick_and_again_after_one_that_was_
     thread.join()
     assert told == [told[0]] * 2
     assert not app.enqueuer.commits_are_quick
+
+
+def test_wakeup_of_an_id_that_may_belong_to_another_job_comes_after_the_commit(
+    app: Trilho, connection: Connection, wakeups: Wakeups, query: Query
+) -> None:
+    @app.task(name="work")
+    def work(number: int) -> None: ...
+
+    eventually(lambda: (work.delay(0), app.enqueuer.commits_are_quick)[1])
+    wakeups.clear()
+    thread = threading.Thread(target=work.apply_async, args=((1,),), kwargs={"task_id": "mine"})
+    with connection.transaction():
+        connection.execute("LOCK TABLE trilho.jobs")
+        thread.start()
+        eventually(lambda: query(BLOCKED))
+        assert wakeups == []
+    thread.join()
+    assert [job.id for job in wakeups] == ["mine"]
+
+
+def test_jobs_of_a_slice_that_do_not_wait_are_told_before_a_body_runs(app: Trilho, trilho: Harness) -> None:
+    told: list[dict[str, str]] = []
+    seen: list[int] = []
+
+    @app.task(name="look")
+    def look() -> None:
+        seen.append(len(told))
+
+    look.delay()
+    trilho.run_until_idle()  # gives the task its tracer
+    app.runner.tell = lambda token, report: told.append({job_id: ran.state for job_id, ran in report.items()})
+    result = look.delay()
+    report = app.runner.work(SliceOrder((result.id, "absent"), uuid4(), uuid4(), "w", 0))
+    assert (told, seen) == ([{"absent": ABSENT}], [0, 1])
+    assert {job_id: ran.state for job_id, ran in report.items()} == {result.id: "SUCCESS"}

@@ -35,9 +35,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids: list[str] = []
     make = Pattern.job
 
-    def job(self: Pattern, app: Trilho, call: Any, job_id: str, levels: int) -> Any:
+    def job(self: Pattern, app: Trilho, call: Any, job_id: str, *options: Any) -> Any:
         ids.append(job_id)
-        return make(self, app, call, job_id, levels)
+        return make(self, app, call, job_id, *options)
 
     monkeypatch.setattr(pattern.Pattern, "job", job)
     return ids

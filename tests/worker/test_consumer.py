@@ -63,7 +63,7 @@ def test_timers_of_a_worker_outlive_a_broker_that_goes_away_while_it_connects(co
 @pytest.mark.parametrize("runs", [True, False])
 def test_wake_up_for_a_job_that_is_at_hand_has_it_begun_or_handed_out_again(consumer: JobConsumer, runs: bool) -> None:
     batcher: Any = consumer.batcher
-    batcher.knows.return_value, batcher.runs.return_value = True, runs
+    batcher.knows.return_value, batcher.came_again.return_value = True, runs
     consumer._taken, consumer.clerk = 0, Mock()
     consumer._take_over([SimpleNamespace(id="a")])  # type: ignore[list-item]
     consumer._pump(0.4)

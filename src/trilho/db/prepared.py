@@ -42,12 +42,12 @@ class Prepared:
         if not connection.autocommit or connection.pgconn.transaction_status != TransactionStatus.IDLE:
             meanwhile()  # in a transaction, nothing may be tried that can go wrong
             return connection.cursor(row_factory=tuple_row).execute(self._statement, values).fetchall()
-        texts = [_text(values[name]) for name in self._names]
+        texts = [_text(connection, values[name]) for name in self._names]
         try:
             result = self._run(connection, texts, meanwhile)
         except InvalidSqlStatementName:  # psycopg has made the connection forget all that was prepared
             self._known.discard(connection)
-            result = self._run(connection, texts, meanwhile)
+            result = self._run(connection, texts, _nothing)
         transformer = Transformer(connection)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
@@ -58,9 +58,9 @@ class Prepared:
             libpq.send_query_params(self._text, texts)
         else:
             if connection not in self._known:
+                self._known.add(connection)  # first: if this is interrupted, the server says what it does not know
                 libpq.send_prepare(self._name, self._text)
                 _answer(connection)
-                self._known.add(connection)
             libpq.send_query_prepared(self._name, texts)
         meanwhile()
         return _answer(connection)
@@ -74,9 +74,11 @@ def _answer(connection: Connection) -> PGresult:
     raise error_from_result(result, encoding=connection.info.encoding)
 
 
-def _text(value: object) -> bytes | None:
+def _text(connection: Connection, value: object) -> bytes | None:
     """PostgreSQL's text of a value; raises psycopg.DataError for what libpq would cut off."""
-    text = None if value is None else str(value).encode()
-    if text is not None and b"\0" in text:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else str(int(value) if isinstance(value, int) else value)
+    if "\0" in text:
         raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
-    return text
+    return text.encode("ascii" if text.isascii() else connection.info.encoding)

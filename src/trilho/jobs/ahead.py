@@ -1,7 +1,7 @@
 """Wake-ups that travel while their rows are being committed: what a caller and a worker have agreed on.
 
 A caller whose commit takes longer than QUICK sends another wake-up after it. So a worker that has looked for a row for
-PATIENCE without finding it may forget the wake-up: nothing is lost, not even time.
+PATIENCE without finding it may forget the wake-up, if it does not overlook the other one meanwhile.
 """
 
 import time
@@ -23,15 +23,13 @@ def claim(connection: Connection, ids: Sequence[str], claimant: Claimant) -> lis
     """Claim those that wait, with those whose rows appear in a moment."""
     alone = len(ids) == 1
     claimed = store.claim(connection, ids, claimant, alone)
-    if len(claimed) == len(ids):
-        return claimed
     until = time.monotonic() + PATIENCE
-    early = store.unknown(connection, set(ids).difference(job.id for job in claimed))
-    while early:
+    while missing := sorted(set(ids).difference(job.id for job in claimed)):
         last = time.monotonic() >= until  # however long this process stood still meanwhile
-        claimed += store.claim(connection, sorted(early), claimant, alone)
-        early = early.difference(job.id for job in claimed)
-        if last:
+        early = store.unknown(connection, missing)  # before the claim: it gets what appears between the two
+        more = store.claim(connection, missing, claimant, alone)
+        claimed += more
+        if last or not early.difference(job.id for job in more):
             break
         time.sleep(LOOK)
     return claimed

@@ -143,12 +143,12 @@ class Enqueuer:
             return False
         faults = self.database.faults
         faults.hit("enqueue.before_commit")
-        begun, ahead = time.monotonic(), self.commits_are_quick
+        begun, ahead = time.monotonic(), self.commits_are_quick and bool(job.fresh)
         if not self.database.run(self._insert, job, ahead):
             return False
-        self.commits_are_quick = time.monotonic() - begun < QUICK
+        quick = self.commits_are_quick = time.monotonic() - begun < QUICK
         faults.hit("enqueue.after_commit")
-        if ahead and self.commits_are_quick:
+        if ahead and quick:
             trace.had_effect()
         else:  # also if it went ahead by so much that a worker may have given up waiting for the row
             self.jobs.committed((job,))

@@ -46,6 +46,7 @@ class NewJob:
     operation: str | None = None  # for the timeline: none where the job begins an operation
     cause: str | None = None
     via: str | None = None
+    fresh: bool | None = None  # the id was made for it: it can be no other job's
 
 
 @dataclass(frozen=True, slots=True)

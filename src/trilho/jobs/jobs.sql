@@ -278,9 +278,9 @@ SELECT id, state, awaited FROM asked
 UNION ALL SELECT id, state, awaited FROM trilho.jobs WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM asked);
 
 -- name: await_one
--- As await, for one job that has not come to its end; nothing is returned for any other.
+-- As await, for one job that nobody waits for yet and that has not come to its end; nothing is returned for any other.
 UPDATE trilho.jobs SET awaited = true
-WHERE id = %(id)s AND finished_at IS NULL AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+WHERE id = %(id)s AND NOT awaited AND finished_at IS NULL AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING id;
 
 -- name: states

@@ -45,7 +45,9 @@ class Pattern:
         fields = {name: getattr(job, name) for name in NewJob.__slots__ if name not in _VARIES}
         return cls(job.task, None if job.root_id == job.id else job.root_id, fields, headers, headers.pop("properties"))
 
-    def job(self, app: "Trilho", call: tuple[Any, Any], job_id: str, repr_levels: int) -> NewJob:
+    def job(
+        self, app: "Trilho", call: tuple[Any, Any], job_id: str, repr_levels: int, fresh: bool | None = None
+    ) -> NewJob:
         """Another one; raises TypeError or PayloadTooLarge for arguments that cannot be stored."""
         around, root_id = trace.current(), self.root_id or job_id
         args, kwargs = codec.dump_arguments(self.task, *call, app.settings.max_payload)
@@ -64,10 +66,11 @@ class Pattern:
             operation=around.correlation_id,
             cause=around.causation_id,
             via=around.via,
+            fresh=fresh,
         )
 
 
-_VARIES = frozenset({"id", "args", "kwargs", "headers", "root_id", "operation", "cause", "via"})
+_VARIES = frozenset({"id", "args", "kwargs", "headers", "root_id", "operation", "cause", "via", "fresh"})
 
 
 class Patterns:
@@ -87,12 +90,14 @@ class Patterns:
         queue = getattr(said.pop("queue", None), "name", None)
         return (name, queue, *said.items(), task.max_retries, task.max_crashes, os.getpid()) if queue else None
 
-    def job(self, key: Hashable, args: Sequence[Any], kwargs: Mapping[str, Any], job_id: str) -> NewJob | None:
+    def job(
+        self, key: Hashable, args: Sequence[Any], kwargs: Mapping[str, Any], job_id: str, fresh: bool
+    ) -> NewJob | None:
         """A job like others before it; None if there was none, or Celery would refuse the arguments."""
         pattern = self._known.get(key) if key is not None else None
         if pattern is None or not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
             return None
-        return pattern.job(self._app, (args, kwargs), checked_id(job_id), self._app.amqp.repr_levels)
+        return pattern.job(self._app, (args, kwargs), checked_id(job_id), self._app.amqp.repr_levels, fresh or None)
 
     def learn(self, key: Hashable, producer: Any, job_id: str) -> None:
         """Remember the job that Celery has made."""

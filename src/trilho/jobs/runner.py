@@ -68,6 +68,9 @@ class Ran(NamedTuple):
 MOST_UNCOUNTED = 8
 """Attempts that a lost connection may end for nothing, where it is not seen to be that of the body's transaction."""
 
+ABSENT = "ABSENT"
+"""The state of a report about a job that does not wait: its wake-up has led to nothing."""
+
 UNSTARTED = "UNSTARTED"
 """The state of a report about a job that waits again, as if it had not been claimed."""
 
@@ -119,6 +122,7 @@ class Runner:
         claimed = self._writer.insist(lambda connection: ahead.claim(connection, order.ids, claimant(order)))
         self.shared.mark(order.slot, CLAIMED)
         faults.hit("claim.after")
+        self._tell_of_absent(order, claimed)
         tally = self._tally = Tally()
         try:
             left = self._run_in_turn(order, {job.id: job for job in claimed}, tally)
@@ -131,6 +135,12 @@ class Runner:
         faults.hit("finish.after")
         self.shared.mark(order.slot, IDLE)
         return report
+
+    def _tell_of_absent(self, order: SliceOrder, claimed: Sequence[Claimed]) -> None:
+        """At once: another wake-up that comes while the others run must not be taken for this one."""
+        if self.tell is not None and 1 < len(order.ids) != len(claimed):
+            absent = set(order.ids).difference(job.id for job in claimed)
+            self.tell(order.token, {job_id: Ran("", False, None, None, ABSENT) for job_id in absent})
 
     def _run_in_turn(self, order: SliceOrder, jobs: dict[str, Claimed], tally: Tally) -> list[Claimed]:
         """Run the jobs until the slice is old, or closed by the parent; returns those that are this process's to give

@@ -21,7 +21,7 @@ from trilho.jobs import aftermath, store
 from trilho.jobs.aftermath import Verdict
 from trilho.jobs.job import REVOKED, Claimed
 from trilho.jobs.outcome import Outcome
-from trilho.jobs.runner import UNSTARTED, Ran, SliceOrder
+from trilho.jobs.runner import ABSENT, UNSTARTED, Ran, SliceOrder
 from trilho.jobs.tally import SLICE, SliceReport
 from trilho.jobs.writer import FENCED
 from trilho.log import get_logger
@@ -101,9 +101,13 @@ class Batcher:
         """Whether this worker has the job at hand already."""
         return job_id in state.requests
 
-    def runs(self, job_id: str) -> bool:
-        """Whether a slice with this job is under way."""
-        return any(job_id in under_way.requests for under_way in list(self.slices.values()))
+    def came_again(self, job_id: str) -> bool:
+        """Another wake-up has come for a job that is at hand; whether a slice with it is under way."""
+        for under_way in list(self.slices.values()):
+            if (request := under_way.requests.get(job_id)) is not None:
+                request.came_again = True
+                return True
+        return False
 
     # ---- slices
 
@@ -216,7 +220,7 @@ class Batcher:
         self.consumer.on_room()
 
     def _tell(self, under_way: Slice, report: SliceReport) -> None:
-        self.pace.measured([ran.took for ran in report.values() if ran.state != UNSTARTED])
+        self.pace.measured([ran.took for ran in report.values() if ran.state not in {UNSTARTED, ABSENT}])
         again = []
         for job_id, ran in report.items():
             request = under_way.requests.pop(job_id, None)
@@ -224,6 +228,8 @@ class Batcher:
                 continue
             if ran.state == UNSTARTED:
                 again.append(request)
+            elif ran.state == ABSENT:
+                self._drop(request)
             else:
                 self._report(under_way, request, ran)
         self._wait_again(again)
@@ -242,7 +248,11 @@ class Batcher:
             self.consumer.clerk.submit(self.tell_if_revoked, request)
 
     def _drop(self, request: Any) -> None:
-        """The wake-up led to nothing."""
+        """The wake-up led to nothing; if another one has come since, that one is next."""
+        if request.came_again:
+            request.came_again = False
+            self._wait_again([request])
+            return
         self.pulse.dropped += 1
         state.task_ready(request)
         self.consumer.clerk.submit(self.tell_if_revoked, request)

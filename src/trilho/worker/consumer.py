@@ -258,7 +258,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]
     def _hand_out_later(self, job_id: str) -> None:
         """The wake-up came before this worker had closed the last attempt: it must not be lost with that. Of a job that
         waits here, it says that nobody else has begun it."""
-        if self.batcher.runs(job_id):
+        if self.batcher.came_again(job_id):
             self.later(0.2, lambda: self.clerk.submit(store.changed, "resend", ids=[job_id]))
         else:
             self.batcher.schedule()

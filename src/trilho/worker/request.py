@@ -38,6 +38,8 @@ class JobRequest(Request):  # type: ignore[misc]
     """Its soft and hard time limit in seconds, as far as it or its task has one."""
     sociable: bool
     """Whether it may share a slice: the clock of a limit runs from the begin of the slice, a few ms too early."""
+    came_again = False
+    """Whether another wake-up has come since the slice with this one was ordered."""
     _already_revoked = False
 
     def __init__(self, message: Any, **options: Any) -> None:
