@@ -25,7 +25,7 @@ def test_what_is_missed_is_called_missed() -> None:
     rounds = Rounds()
     rounds.add("raw", {"consume": 100_000})
     rounds.add("faststream", {"consume": 3_000})
-    rounds.add("kafka", {"consume": 39_000, "relay": 20_000})
+    rounds.add("kafka", {"consume": 69_000, "relay": 50_000})
     lines = report.ratios(rounds, ["raw", "faststream", "kafka"])
     judged = {line.split("|")[1].strip(): "missed" in line for line in lines[2:]}
     assert judged["typed consume / FastStream"] is False
