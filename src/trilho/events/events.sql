@@ -56,14 +56,15 @@ SELECT EXISTS (SELECT 1 FROM trilho.installation);
 
 -- name: move
 -- Outbox -> PostgreSQL log. The partition's row is locked by the upsert until the commit, so nobody ever reads a gap.
+-- Rows are deleted where they were found, not joined: an outbox is empty whenever PostgreSQL counts it, so that it would
+-- compare each row with each for the first burst. Nobody else touches rows of a shard whose lock we hold.
 WITH batch AS (
-    DELETE FROM trilho.outbox o USING (
-        SELECT b.shard, b.position FROM unnest(%(shards)s::int[], %(floors)s::bigint[]) AS s (shard, floor)
+    DELETE FROM trilho.outbox WHERE ctid = ANY(ARRAY(
+        SELECT b.ctid FROM unnest(%(shards)s::int[], %(floors)s::bigint[]) AS s (shard, floor)
         CROSS JOIN LATERAL (
-            SELECT shard, position FROM trilho.outbox
-            WHERE shard = s.shard AND position > s.floor ORDER BY position LIMIT %(limit)s) b) head
-    WHERE o.shard = head.shard AND o.position = head.position
-    RETURNING o.*),
+            SELECT ctid FROM trilho.outbox
+            WHERE shard = s.shard AND position > s.floor ORDER BY position LIMIT %(limit)s) b))
+    RETURNING *),
 made AS (
     INSERT INTO trilho.topics (name, partitions, retention)
     SELECT DISTINCT topic, %(partitions)s::integer, %(retention)s * interval '1 second' FROM batch
