@@ -14,16 +14,16 @@ from bench.stand import Stand
 
 LIBRARIES = ("trilho", "celery", "kombu", "redis", "psycopg", "SQLAlchemy")
 
-
 BUSY = 0.25
 """Load per core from which on a table says that it is not to be quoted."""
+LOAD, *_ = os.getloadavg()
+"""As others made it, before this process has started any server."""
 
 
 def describe(stand: Stand, names: Sequence[str] = LIBRARIES) -> list[str]:
     """Lines for the head of a table."""
-    now, *_ = os.getloadavg()
-    busy = now > BUSY * len(os.sched_getaffinity(0))
-    load = f"load {now:.1f} when it began{' (**busy: do not quote**)' if busy else ''}"
+    busy = LOAD / len(os.sched_getaffinity(0)) > BUSY
+    load = f"load {LOAD:.1f} when it began{' (**busy: do not quote**)' if busy else ''}"
     libraries = "; ".join(f"{name} {version(name)}" for name in names)
     memory = psutil.virtual_memory().total / 2**30
     system = f"{platform.system()} {platform.release()} ({platform.machine()})"

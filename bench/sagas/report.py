@@ -20,7 +20,7 @@ from bench.stand import Stand, stand
 from bench.table import compact, factor, markdown, number
 from bench.wire import Wire
 
-ASKED = 2.0
+ASKED = 5.0
 """Eight at once, against DBOS."""
 FEW, MORE = 20, 60
 """Sagas of the two passes whose difference is counted: what a start costs falls out."""
