@@ -9,13 +9,16 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.lab.database import port_of, with_port
 from tests.lab.poll import eventually
+from tests.lab.proxy import FaultProxy
 from tests.sagas.conftest import Shop
 from trilho import Saga
-from trilho.db.pool import Connection
+from trilho.db.pool import Connection, Database
 from trilho.sagas import store
 from trilho.sagas.record import Claim, Entry
-from trilho.sagas.together import Desk, Together
+from trilho.sagas.together import MOST, Desk, Together, _Turn
+from trilho.settings import Settings
 
 THREADS = 6
 
@@ -42,7 +45,7 @@ def squares(shop: Shop) -> Iterator[tuple[Squares, Together[int, int]]]:
 
 
 def gathered(together: Together[int, int], count: int) -> None:
-    eventually(lambda: len(together._waiting), lambda waiting: waiting == count)
+    eventually(lambda: len(together._line.here().waiting), lambda waiting: waiting == count)
 
 
 def test_those_that_come_meanwhile_share_the_next_statement(squares: tuple[Squares, Together[int, int]]) -> None:
@@ -111,6 +114,50 @@ def test_connection_that_broke_is_opened_again_and_what_may_be_repeated_is(shop:
             with pytest.raises(psycopg.OperationalError):
                 together.do("b")
         assert together.do("c") not in pids[:1]
+
+
+def test_threads_of_a_process_without_a_database_hear_of_it_and_go_on_when_it_is_back(shop: Shop) -> None:
+    with FaultProxy(port_of(shop.url)) as proxy:
+        away = Database(Settings(database_url=with_port(shop.url, proxy.port), connect_timeout=1))
+        together: Together[int, int] = Together(Desk(away), lambda _, items: list(items), repeatable=True)
+        proxy.set("refuse")
+        with ThreadPoolExecutor(THREADS) as pool:
+            asked = [pool.submit(together.do, number) for number in range(2 * THREADS)]
+            for each in asked:
+                with pytest.raises(psycopg.OperationalError):
+                    each.result(30)
+            proxy.set("pass")
+            assert [pool.submit(together.do, number).result(30) for number in range(THREADS)] == [*range(THREADS)]
+        away.close()
+
+
+def test_more_than_fit_into_one_statement_are_done_in_several(squares: tuple[Squares, Together[int, int]]) -> None:
+    verb, together = squares
+    with ThreadPoolExecutor(MOST + 10) as pool:
+        first = pool.submit(together.do, 1)
+        eventually(lambda: verb.asked, lambda asked: asked == [[1]])
+        others = [pool.submit(together.do, 2) for _ in range(MOST + 5)]
+        gathered(together, MOST + 5)
+        verb.open.set()
+        assert {each.result(30) for each in others} == {4}
+        assert first.result(30) == 1
+    assert [len(asked) for asked in verb.asked] == [1, MOST, 5]
+
+
+def test_one_that_is_interrupted_while_it_waits_is_not_done(squares: tuple[Squares, Together[int, int]]) -> None:
+    verb, together = squares
+    with ThreadPoolExecutor(THREADS) as pool:
+        first = pool.submit(together.do, 1)
+        eventually(lambda: verb.asked, lambda asked: asked == [[1]])
+        line = together._line.here()
+        turn = _Turn[int, int](5)
+        line.waiting.append(turn)
+        line.leave(turn)
+        third = pool.submit(together.do, 3)
+        gathered(together, 1)
+        verb.open.set()
+        assert (first.result(30), third.result(30)) == (1, 9)
+    assert verb.asked == [[1], [3]]
 
 
 def test_run_that_somebody_has_locked_keeps_no_other_from_its_end(shop: Shop) -> None:

@@ -1,6 +1,5 @@
 """Group commit: what several threads of a process ask of PostgreSQL at the same time is one statement, one commit."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Generic, TypeVar
 
 import psycopg
 
+from trilho.db.forks import PerProcess
 from trilho.db.pool import LOST, Connection, Database
 
 T = TypeVar("T")
@@ -23,40 +23,69 @@ class Desk:
     """One connection, which one thread has at a time; what all threads do on one is done with warm caches."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._begin_process()
-
-    def _begin_process(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._held = self._database.held()
+        self._own = PerProcess(lambda: (threading.Lock(), database.held()))
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """The connection, in autocommit mode; raises as `Database.connection` does."""
-        if self._pid != os.getpid():  # another thread of the parent may have had the lock
-            self._begin_process()
-        with self._lock:
+        lock, held = self._own.here()
+        with lock:
             try:
-                with self._held.connection() as connection:
+                with held.connection() as connection:
                     yield connection
             except psycopg.Error:
                 raise
             except BaseException:  # a statement may be under way
-                self._held.close()
+                held.close()
                 raise
 
 
 @dataclass(slots=True, eq=False)
 class _Turn(Generic[T, R]):
-    """One thread's item: it waits until it is done, or until this thread has to do what has gathered."""
+    """One thread's item, until it is over."""
 
     item: T
-    gate: threading.Lock = field(default_factory=threading.Lock)
-    leads: bool = False
     over: bool = False
     answer: R | None = None
     error: BaseException | None = None
+
+
+@dataclass(eq=False)
+class _Line(Generic[T, R]):
+    """The turns of one process that nobody has taken yet, and whose thread takes them at present."""
+
+    changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.Lock()))
+    waiting: deque[_Turn[T, R]] = field(default_factory=deque)
+    leader: _Turn[T, R] | None = None
+
+    def join(self, turn: _Turn[T, R]) -> None:
+        """Wait until the turn is over, or has to lead."""
+        with self.changed:
+            self.waiting.append(turn)
+            self.changed.wait_for(lambda: turn.over or self.leader is None)
+            if not turn.over:
+                self.leader = turn
+
+    def take(self) -> list[_Turn[T, R]]:
+        """Those that are to be done now."""
+        with self.changed:
+            return [self.waiting.popleft() for _ in range(min(MOST, len(self.waiting)))]
+
+    def tell(self, turns: Sequence[_Turn[T, R]]) -> None:
+        """These are over."""
+        with self.changed:
+            for turn in turns:
+                turn.over = True
+            self.changed.notify_all()
+
+    def leave(self, turn: _Turn[T, R]) -> None:
+        """Let another one lead; whatever has ended the wait of this one, nobody does its item any more."""
+        with self.changed:
+            if turn in self.waiting:
+                self.waiting.remove(turn)
+            if self.leader is turn:
+                self.leader = None
+                self.changed.notify_all()
 
 
 class Together(Generic[T, R]):
@@ -71,18 +100,10 @@ class Together(Generic[T, R]):
         self._desk = desk
         self._verb = verb
         self._tries = 2 if repeatable else 1
-        self._begin_process()
-
-    def _begin_process(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._waiting: deque[_Turn[T, R]] = deque()
-        self._busy = False
+        self._line: PerProcess[_Line[T, R]] = PerProcess(_Line)
 
     def do(self, item: T) -> R:
         """What the verb says of this item, once that is durable; raises what psycopg raises."""
-        if self._pid != os.getpid():
-            self._begin_process()
         turn = self._done(item)
         if self._tries > 1 and isinstance(turn.error, LOST):
             turn = self._done(item)
@@ -92,43 +113,29 @@ class Together(Generic[T, R]):
 
     def _done(self, item: T) -> _Turn[T, R]:
         turn: _Turn[T, R] = _Turn(item)
+        line = self._line.here()
         try:
-            if not self._leads(turn):
-                with turn.gate:
-                    pass
-            if not turn.over:
-                self._lead(turn)
-        except BaseException:
-            self._leave(turn)
-            raise
+            line.join(turn)
+            while not turn.over:  # once, unless more than MOST came before it
+                self._lead(line)
+        finally:
+            line.leave(turn)
         return turn
 
-    def _leads(self, turn: _Turn[T, R]) -> bool:
-        with self._lock:
-            self._waiting.append(turn)
-            turn.leads, self._busy = not self._busy, True
-            if not turn.leads:
-                turn.gate.acquire()
-            return turn.leads
-
-    def _lead(self, mine: _Turn[T, R]) -> None:
-        turns = [mine]
+    def _lead(self, line: _Line[T, R]) -> None:
+        turns: list[_Turn[T, R]] = []
         try:
             with self._desk.connection() as connection:
-                turns = self._gathered()
+                turns = line.take()
                 self._run(connection, turns)
         except psycopg.Error as error:
+            turns = turns or line.take()  # without a connection nobody who waits would get any further
             _fail(turns, error)
         except BaseException as error:  # of this thread alone: the others hear of no answer
             _fail(turns, psycopg.InterfaceError(f"interrupted: {error!r}"))
             raise
         finally:
-            self._tell(turns)
-            self._leave(mine)
-
-    def _gathered(self) -> list[_Turn[T, R]]:
-        with self._lock:
-            return [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+            line.tell(turns)
 
     def _run(self, connection: Connection, turns: Sequence[_Turn[T, R]]) -> None:
         try:
@@ -150,24 +157,6 @@ class Together(Generic[T, R]):
                 self._run(connection, [turn])
             except psycopg.Error as error:
                 turn.error = error
-
-    def _tell(self, turns: Sequence[_Turn[T, R]]) -> None:
-        for turn in turns:
-            turn.over = True
-            if turn.gate.locked():
-                turn.gate.release()
-
-    def _leave(self, turn: _Turn[T, R]) -> None:
-        """Let the next one lead, if this one did; also when it is interrupted while it waits."""
-        with self._lock:
-            if not turn.over and turn in self._waiting:
-                self._waiting.remove(turn)
-            if not turn.leads:
-                return
-            turn.leads, self._busy = False, bool(self._waiting)
-            if self._waiting:
-                self._waiting[0].leads = True
-                self._waiting[0].gate.release()
 
 
 def _fail(turns: Sequence[_Turn[T, R]], error: BaseException) -> None:
