@@ -15,14 +15,16 @@ SQL = beside(__file__, "plans.sql")
 
 EVERY = 1.0
 """Seconds: PostgreSQL's own counters are no fresher."""
-LEAST = 500
-"""Changed rows below which it does not matter how they are read."""
+LEAST_ROWS = 500
+LEAST_BYTES = 500_000
+"""Below which it does not matter how a table is read."""
 GROWTH = 4
 
 
 def analyse_grown(connection: Connection) -> list[str]:
     """Analyse the tables of Trilho that have outgrown their statistics; returns which."""
-    grown = [row[0] for row in connection.execute(SQL["grown"], {"least": LEAST, "growth": GROWTH})]
+    values = {"rows": LEAST_ROWS, "bytes": LEAST_BYTES, "growth": GROWTH}
+    grown = [row[0] for row in connection.execute(SQL["grown"], values)]
     for table in grown:
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier("trilho", table)))
         log.debug("table.analysed", table=table)

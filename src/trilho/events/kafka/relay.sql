@@ -35,13 +35,18 @@ FROM json_to_recordset(CAST(%(batches)s AS json)) AS b (shard integer, positions
 WHERE s.shard = b.shard AND s.batch IS NULL;
 
 -- name: finish
--- Kafka has these batches.
+-- Kafka has these batches. Rows are deleted where they are found, lane by lane: an outbox is empty whenever PostgreSQL
+-- counts it, so that a join would compare each of its rows with each batch.
 WITH emptied AS (
     UPDATE trilho.shards SET batch = NULL WHERE shard = ANY(%(shards)s)),
 deleted AS (
-    DELETE FROM trilho.outbox o USING trilho.shards s
-    WHERE s.shard = ANY(%(shards)s) AND o.shard = s.shard AND o.position = ANY(s.batch)
-    RETURNING o.shard, o.position)
+    DELETE FROM trilho.outbox WHERE ctid = ANY(ARRAY(
+        SELECT o.ctid FROM trilho.shards s
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM trilho.outbox
+            WHERE shard = s.shard AND position = ANY(s.batch) ORDER BY position) o
+        WHERE s.shard = ANY(%(shards)s)))
+    RETURNING shard, position)
 SELECT shard, max(position), count(*), ARRAY[]::text[] FROM deleted GROUP BY shard;
 
 -- name: dissolve
