@@ -43,7 +43,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.cuts = 0
+        self.cuts = self.refused = 0
         self._thread = threading.Thread(target=self._serve, name="fault-proxy", daemon=True)
 
     def __enter__(self) -> Self:
@@ -85,6 +85,7 @@ class FaultProxy:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self._mode == "refuse":
+                self.refused += 1
                 raise ConnectionRefusedError
             answers, server = await asyncio.open_connection(*self._target)
         except OSError:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
+from weakref import ref
 
 import psycopg
 import pytest
@@ -38,9 +39,16 @@ class Squares:
 
 
 @pytest.fixture
-def squares(shop: Shop) -> Iterator[tuple[Squares, Together[int, int]]]:
+def desk(shop: Shop) -> Iterator[Desk]:
+    desk = Desk(shop.app.database)
+    yield desk
+    shop.app.database.close()
+
+
+@pytest.fixture
+def squares(desk: Desk) -> Iterator[tuple[Squares, Together[int, int]]]:
     verb = Squares()
-    yield verb, Together(Desk(shop.app.database), verb)
+    yield verb, Together(desk, verb)
     verb.open.set()
 
 
@@ -99,21 +107,95 @@ def test_leader_that_is_interrupted_leaves_the_lead_to_the_next(squares: tuple[S
         assert second.result(30) == 4
 
 
-def test_connection_that_broke_is_opened_again_and_what_may_be_repeated_is(shop: Shop) -> None:
-    desk, pids = Desk(shop.app.database), []
+def test_connection_that_broke_is_opened_again_and_what_may_be_repeated_is(desk: Desk) -> None:
+    breaks: list[int] = []
 
     def pid(connection: Connection, items: Sequence[str]) -> list[int]:
-        pids.append(connection.info.backend_pid)
+        if breaks:
+            connection.execute("SELECT pg_terminate_backend(%s)", (breaks.pop(),))
         connection.execute("SELECT 1")
-        return [pids[-1]] * len(items)
+        return [connection.info.backend_pid] * len(items)
 
     once, twice = Together(desk, pid), Together(desk, pid, repeatable=True)
     for together in (once, twice):
-        shop.query(f"SELECT pg_terminate_backend({together.do('a')}, 10000)")
+        first = together.do("a")
+        breaks.append(first)
         if together is once:
             with pytest.raises(psycopg.OperationalError):
                 together.do("b")
-        assert together.do("c") not in pids[:1]
+        assert together.do("c") != first
+
+
+def test_connection_that_the_server_closed_while_it_was_idle_is_not_used(shop: Shop, desk: Desk) -> None:
+    together = Together(desk, lambda connection, items: [connection.info.backend_pid] * len(items))
+    first = together.do("a")
+    shop.query(f"SELECT pg_terminate_backend({first}, 10000)")
+    assert together.do("b") != first
+
+
+def test_outage_that_is_shorter_than_the_wait_for_a_connection_is_not_noticed(shop: Shop) -> None:
+    with FaultProxy(port_of(shop.url)) as proxy:
+        database = Database(Settings(database_url=with_port(shop.url, proxy.port), connect_timeout=30))
+        together: Together[int, int] = Together(Desk(database), lambda _, items: list(items))
+        proxy.set("refuse")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(together.do, 7)
+            eventually(lambda: proxy.refused, bool)
+            proxy.set("pass")
+            assert asked.result(60) == 7
+        database.close()
+
+
+def test_lock_that_one_item_cannot_have_in_time_takes_no_other_with_it(
+    squares: tuple[Squares, Together[int, int]], shop: Shop
+) -> None:
+    verb, together = squares
+
+    def locked(connection: Connection, numbers: Sequence[int]) -> list[int]:
+        answers = verb(connection, numbers)
+        if 2 in numbers:
+            connection.execute("SET lock_timeout = '10ms'")
+            connection.execute("SELECT FROM trilho.shards WHERE shard = 0 FOR UPDATE")
+        return answers
+
+    together._verb = locked
+    with shop.app.database.connection() as other, other.transaction(), ThreadPoolExecutor(THREADS) as pool:
+        other.execute("SELECT FROM trilho.shards WHERE shard = 0 FOR UPDATE")
+        first = pool.submit(together.do, 1)
+        eventually(lambda: verb.asked, lambda asked: asked == [[1]])
+        bad, good = pool.submit(together.do, 2), pool.submit(together.do, 3)
+        gathered(together, 2)
+        verb.open.set()
+        assert (first.result(30), good.result(30)) == (1, 9)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            bad.result(30)
+
+
+def test_leader_that_was_interrupted_before_it_could_say_so_is_not_waited_for(desk: Desk) -> None:
+    together: Together[int, int] = Together(desk, lambda _, items: list(items))
+    line, gone = together._line.here(), _Turn[int, int](1)
+    line.leader = ref(gone)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(together.do, 2)
+        gathered(together, 1)
+        del gone
+        assert asked.result(30) == 2
+
+
+def test_item_that_an_interrupted_leader_had_in_hand_is_not_waited_for(
+    squares: tuple[Squares, Together[int, int]],
+) -> None:
+    verb, together = squares
+    with ThreadPoolExecutor(THREADS) as pool:
+        first = pool.submit(together.do, 1)
+        eventually(lambda: verb.asked, lambda asked: asked == [[1]])
+        second = pool.submit(together.do, 2)
+        gathered(together, 1)
+        together._line.here().waiting.clear()
+        verb.open.set()
+        assert first.result(30) == 1
+        with pytest.raises(psycopg.InterfaceError, match="interrupted"):
+            second.result(30)
 
 
 def test_threads_of_a_process_without_a_database_hear_of_it_and_go_on_when_it_is_back(shop: Shop) -> None:
@@ -217,6 +299,43 @@ def test_run_its_job_and_its_last_step_end_in_one_statement_or_not_at_all(shop: 
         assert rows(shop) == before
 
 
+def test_claim_that_is_lost_does_not_pass_by_another_of_the_same_run(shop: Shop) -> None:
+    @shop.app.saga
+    async def quick(saga: Saga) -> None:
+        pass
+
+    run, token = quick.start(), uuid4()
+    [(job,)] = shop.query("SELECT id FROM trilho.jobs")
+    shop.query(f"UPDATE trilho.jobs SET state = 'STARTED', claim_token = '{token}', worker = gen_random_uuid()")
+    lost, held = (
+        store.Page(run.id, Claim(job, each), [Entry(path, "step", "work", "DONE", result="1")])
+        for path, each in (("1", uuid4()), ("2", token))
+    )
+    with shop.app.database.connection() as connection:
+        assert store.record(connection, [lost, held]) == [None, False]
+        assert shop.query("SELECT path FROM trilho.saga_steps") == [("2",)]
+        last = store.Page(run.id, held.claim, [])
+        done = store.complete(connection, [[store.Ended(lost, "7")], [store.Ended(last, "8")]])
+    assert done == [set(), {job}]
+    assert rows(shop) == [("COMPLETED", "8", None, "SUCCESS", "null", "DONE")]
+
+
+def test_whoever_only_looks_does_not_wait_for_a_run_that_cannot_be_begun(shop: Shop) -> None:
+    @shop.app.saga
+    async def quick(saga: Saga, number: int) -> int:
+        return number
+
+    first = quick.start(1)
+    shop.settle(first)
+    with shop.app.database.connection() as other, ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            other.execute("LOCK TABLE trilho.jobs IN EXCLUSIVE MODE")
+            begun = pool.submit(quick.start, 2)
+            eventually(lambda: shop.query("SELECT count(*) FROM pg_locks WHERE NOT granted"), lambda n: n == [(1,)])
+            assert first.get(5) == 1
+        assert begun.result(30)
+
+
 def rows(shop: Shop) -> list[tuple[Any, ...]]:
     return shop.query(
         "SELECT s.state, s.result, s.stretch, j.state, j.result, t.state FROM trilho.sagas s, trilho.jobs j"
@@ -245,3 +364,4 @@ def test_run_of_a_process_that_always_waits_is_announced_unasked(shop: Shop) -> 
         shop.harness.run_until_idle()
         assert [each.result(30) for each in (waiting, *others)] == [1, 2]
     assert (third.get(5), named.get(5)) == (3, 4)
+    assert (second.get(0), third.get(0)) == (2, 3)

@@ -5,6 +5,7 @@ import os
 import re
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -125,15 +126,27 @@ class Database:
         with self.connection() as connection:
             return verb(connection, *args, **kwargs)
 
-    def held(self) -> "HeldConnection":
-        """A connection for one thread that comes back to it all the time."""
-        held = HeldConnection(self)
+    def held(self, open_: "Callable[[], Connection] | None" = None) -> "HeldConnection":
+        """A connection for one thread that comes back to it all the time; opened by `open_connection`, or as told."""
+        held = HeldConnection(open_ or self.open_connection)
         self._held.add(held)
         return held
 
     def open_connection(self) -> Connection:
         """A connection of its own, outside the pool, for threads that must not wait for others."""
         return psycopg.connect(self.conninfo, **self.connect_options())
+
+    def open_patiently(self) -> Connection:
+        """As `open_connection`, for callers who would wait as long for one of the pool's while PostgreSQL restarts."""
+        deadline, pause = time.monotonic() + self.settings.connect_timeout, 0.05
+        while True:
+            try:
+                return self.open_connection()
+            except psycopg.OperationalError:
+                if time.monotonic() + pause >= deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(0.5, pause * 2)
 
     @property
     def engine(self) -> Engine:
@@ -198,16 +211,16 @@ class Database:
 class HeldConnection:
     """One connection of one thread, opened at first use and again when it broke; spares the pool's locks and checks."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, open_: Callable[[], Connection]) -> None:
+        self._open = open_
         self._connection: Connection | None = None
         self._pid = 0
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """The connection, in autocommit mode; raises as `Database.connection` does."""
-        if self._connection is None or self._pid != os.getpid():
-            self._connection, self._pid = self._database.open_connection(), os.getpid()
+        if self._connection is None or self._pid != os.getpid() or _is_stale(self._connection):
+            self._connection, self._pid = self._open(), os.getpid()
         connection = self._connection
         try:
             with naming_a_missing_schema():
@@ -251,6 +264,16 @@ def libpq_url(url: str) -> str:
 def sqlalchemy_url(url: str) -> str:
     """The URL as SQLAlchemy wants it for psycopg 3."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", url)
+
+
+def _is_stale(connection: Connection) -> bool:
+    """Whether the server has closed this idle connection; it is closed here then, too."""
+    try:
+        refuse_stale(connection)
+    except psycopg.OperationalError:
+        connection.close()
+        return True
+    return False
 
 
 def refuse_stale(connection: Connection) -> None:

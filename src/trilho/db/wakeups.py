@@ -84,7 +84,9 @@ class Listener:
         nothing: whoever waits later has to ask first."""
         if self._pid != os.getpid() or not self.connected.is_set():
             return None
-        bell = self._expected[key] = Bell()
+        bell = Bell()
+        with self._lock:
+            self._expected[key] = bell
         return bell if self.connected.is_set() else None
 
     def _ensure_thread(self) -> None:
@@ -122,8 +124,8 @@ class Listener:
             for notice in connection.notifies(timeout=IDLE_CLOSE):
                 with self._lock:
                     bells = set(self._watchers.get(notice.payload, ()))
-                if (expected := self._expected.get(notice.payload)) is not None:
-                    bells.add(expected)
+                    if (expected := self._expected.get(notice.payload)) is not None:
+                        bells.add(expected)
                 for bell in bells:
                     bell.ring(notice.payload)
 

@@ -127,8 +127,11 @@ class Journal:
                     self.write(connection)
             else:
                 self._recorded(self.app.sagas.records.do(self._page()))
-        except LOST as error:
-            raise Abandoned(f"PostgreSQL is away: {error}") from error
+        except BaseException as error:
+            self._stored.update(self._new)  # or not: nobody knows
+            if isinstance(error, LOST):
+                raise Abandoned(f"PostgreSQL is away: {error}") from error
+            raise
         self.app.database.faults.hit("saga.record_after_commit")
         self.written()
         return True

@@ -123,32 +123,37 @@ class Sagas:
     @cached_property
     def waiter(self) -> SagaWaiter:
         """What waits for the end of runs."""
-        views = Together(self._desk, store.views, repeatable=True)
+        views = Together(self._reads, store.views, repeatable=True)
         return SagaWaiter(self._app.database, self._app.waiter.listener, views)
 
     @cached_property
-    def _desk(self) -> Desk:
+    def _reads(self) -> Desk:
+        """Of its own: a write may wait for somebody's lock, and whoever only looks must not wait with it."""
+        return Desk(self._app.database)
+
+    @cached_property
+    def _writes(self) -> Desk:
         return Desk(self._app.database)
 
     @cached_property
     def starts(self) -> Together[NewSaga, bool]:
         """Where callers begin runs whose ids are new; tells whether that was so."""
-        return Together(self._desk, begin_together, repeatable=True)
+        return Together(self._writes, begin_together, repeatable=True)
 
     @cached_property
     def loads(self) -> Together[tuple[str, str], Run | None]:
         """Where stretches get their runs."""
-        return Together(self._desk, store.load, repeatable=True)
+        return Together(self._reads, store.load, repeatable=True)
 
     @cached_property
     def records(self) -> Together[store.Page, bool | None]:
         """Where the runs of this process write what they have recorded."""
-        return Together(self._desk, store.record)
+        return Together(self._writes, store.record)
 
     @cached_property
     def ends(self) -> Together[Sequence[store.Ended], set[str]]:
         """Where slices write the ends of runs that complete."""
-        return Together(self._desk, store.complete)
+        return Together(self._writes, store.complete)
 
     def begin(self, row: NewSaga, *, fresh: bool) -> None:
         """Write a new run, with the ambient transaction or durably at once; a `fresh` id waits for nobody's commit, so

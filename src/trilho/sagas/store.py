@@ -62,6 +62,8 @@ class Page:
 def record(connection: Connection, pages: Sequence[Page], *, ending: bool = False) -> list[bool | None]:
     """Write entries; for each run, whether somebody has asked for its end. None where not all were written: under a
     lost claim none is."""
+    if len({page.saga for page in pages}) < len(pages):  # one of two claims is lost, and must not pass by the other's
+        return [told for page in pages for told in record(connection, [page], ending=ending)]
     claims = [{"saga": page.saga, "job": page.claim.job_id, "token": page.claim.token} for page in pages]
     rows = [_row(entry) | {"saga": page.saga} for page in pages for entry in page.entries]
     values = {"ending": ending, "claims": rows_json(claims), "rows": rows_json(rows)}
@@ -83,6 +85,8 @@ def complete(connection: Connection, slices: Sequence[Sequence[Ended]]) -> list[
     """Complete runs together with their jobs, and write the last of their entries; of each slice the jobs for which
     that was done."""
     ends = [end for one in slices for end in one]
+    if len(slices) > 1 and len({end.page.saga for end in ends}) < len(ends):  # as for `record`
+        return [told for one in slices for told in complete(connection, [one])]
     rows = [
         {"saga": e.page.saga, "job": e.page.claim.job_id, "token": e.page.claim.token, "result": e.result} for e in ends
     ]

@@ -5,29 +5,38 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
+from weakref import ref
 
 import psycopg
 
 from trilho.db.forks import PerProcess
-from trilho.db.pool import LOST, Connection, Database
+from trilho.db.pool import Connection, Database, naming_a_missing_schema
+from trilho.errors import ConfigurationError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 MOST = 64
 """Items of one statement."""
+LEADER_LOST = 1.0
+"""Seconds after which those who wait look whether anybody leads."""
+
+
+def _nobody() -> None:
+    """Who leads when nobody does."""
 
 
 class Desk:
     """One connection, which one thread has at a time; what all threads do on one is done with warm caches."""
 
     def __init__(self, database: Database) -> None:
-        self._own = PerProcess(lambda: (threading.Lock(), database.held()))
+        self._own = PerProcess(lambda: (threading.Lock(), database.held(database.open_patiently)))
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """The connection, in autocommit mode; raises as `Database.connection` does."""
+        """The connection, in autocommit mode; raises as `Database.connection` does, as late as that."""
         lock, held = self._own.here()
         with lock:
             try:
@@ -40,7 +49,7 @@ class Desk:
                 raise
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class _Turn(Generic[T, R]):
     """One thread's item, until it is over."""
 
@@ -48,28 +57,36 @@ class _Turn(Generic[T, R]):
     over: bool = False
     answer: R | None = None
     error: BaseException | None = None
+    broken: bool = False  # its connection broke under it: nobody knows whether it was done
 
 
 @dataclass(eq=False)
 class _Line(Generic[T, R]):
-    """The turns of one process that nobody has taken yet, and whose thread takes them at present."""
+    """The turns of one process that nobody has taken yet, and whose thread takes them at present.
+
+    The leader is not kept alive: one whose thread was interrupted before it could give the lead away has none any more.
+    """
 
     changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.Lock()))
     waiting: deque[_Turn[T, R]] = field(default_factory=deque)
-    leader: _Turn[T, R] | None = None
+    leader: Callable[[], _Turn[T, R] | None] = field(default=_nobody)
 
     def join(self, turn: _Turn[T, R]) -> None:
         """Wait until the turn is over, or has to lead."""
         with self.changed:
             self.waiting.append(turn)
-            self.changed.wait_for(lambda: turn.over or self.leader is None)
+            while not turn.over and self.leader() is not None:
+                self.changed.wait(LEADER_LOST)
             if not turn.over:
-                self.leader = turn
+                self.leader = ref(turn)
 
-    def take(self) -> list[_Turn[T, R]]:
-        """Those that are to be done now."""
+    def take(self, taken: list[_Turn[T, R]]) -> None:
+        """Those that are to be done now; whoever is interrupted here has them in both places, and none is lost."""
         with self.changed:
-            return [self.waiting.popleft() for _ in range(min(MOST, len(self.waiting)))]
+            batch = list(islice(self.waiting, MOST))
+            taken.extend(turn for turn in batch if not turn.over)
+            for _ in batch:
+                self.waiting.popleft()
 
     def tell(self, turns: Sequence[_Turn[T, R]]) -> None:
         """These are over."""
@@ -83,8 +100,8 @@ class _Line(Generic[T, R]):
         with self.changed:
             if turn in self.waiting:
                 self.waiting.remove(turn)
-            if self.leader is turn:
-                self.leader = None
+            if self.leader() is turn:
+                self.leader = _nobody
                 self.changed.notify_all()
 
 
@@ -99,13 +116,13 @@ class Together(Generic[T, R]):
     ) -> None:
         self._desk = desk
         self._verb = verb
-        self._tries = 2 if repeatable else 1
+        self._repeatable = repeatable
         self._line: PerProcess[_Line[T, R]] = PerProcess(_Line)
 
     def do(self, item: T) -> R:
         """What the verb says of this item, once that is durable; raises what psycopg raises."""
         turn = self._done(item)
-        if self._tries > 1 and isinstance(turn.error, LOST):
+        if turn.broken and self._repeatable:
             turn = self._done(item)
         if turn.error is not None:
             raise turn.error
@@ -117,19 +134,23 @@ class Together(Generic[T, R]):
         try:
             line.join(turn)
             while not turn.over:  # once, unless more than MOST came before it
-                self._lead(line)
+                self._lead(line, turn)
         finally:
             line.leave(turn)
         return turn
 
-    def _lead(self, line: _Line[T, R]) -> None:
+    def _lead(self, line: _Line[T, R], own: _Turn[T, R]) -> None:
         turns: list[_Turn[T, R]] = []
         try:
             with self._desk.connection() as connection:
-                turns = line.take()
+                line.take(turns)
+                if not turns:
+                    raise psycopg.InterfaceError("the thread that had this in hand was interrupted")
                 self._run(connection, turns)
-        except psycopg.Error as error:
-            turns = turns or line.take()  # without a connection nobody who waits would get any further
+        except (psycopg.Error, ConfigurationError) as error:
+            if not turns:  # without a connection nobody who waits would get any further
+                line.take(turns)
+            turns = turns or [own]
             _fail(turns, error)
         except BaseException as error:  # of this thread alone: the others hear of no answer
             _fail(turns, psycopg.InterfaceError(f"interrupted: {error!r}"))
@@ -140,10 +161,10 @@ class Together(Generic[T, R]):
     def _run(self, connection: Connection, turns: Sequence[_Turn[T, R]]) -> None:
         try:
             answers = self._verb(connection, [turn.item for turn in turns])
-        except LOST:
-            raise
         except psycopg.Error:
-            if len(turns) == 1:
+            for turn in turns:
+                turn.broken = connection.closed
+            if connection.closed or len(turns) == 1:
                 raise
             self._run_apart(connection, turns)
         else:
@@ -154,8 +175,9 @@ class Together(Generic[T, R]):
         """What cannot be done must not take the others with it."""
         for turn in turns:
             try:
-                self._run(connection, [turn])
-            except psycopg.Error as error:
+                with naming_a_missing_schema():
+                    self._run(connection, [turn])
+            except (psycopg.Error, ConfigurationError) as error:
                 turn.error = error
 
 
