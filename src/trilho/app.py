@@ -45,6 +45,7 @@ from trilho.jobs.waiter import Waiter
 from trilho.processes.shared import SharedState
 from trilho.sagas.decorator import SagaDecorator
 from trilho.sagas.definition import SagaDefinition, SagaOptions
+from trilho.sagas.lines import SagaLines
 from trilho.sagas.saga import Saga
 from trilho.sagas.sagas import Sagas
 from trilho.settings import Settings, load
@@ -134,6 +135,11 @@ class Trilho(Celery):  # type: ignore[misc]
     def sagas(self) -> Sagas:
         """Knows the saga functions, looks at runs and steers them."""
         return Sagas(self)
+
+    @cached_property
+    def saga_lines(self) -> SagaLines:
+        """Where threads write and read runs together."""
+        return SagaLines(self.database, self.waiter.listener)
 
     @cached_property
     def streams(self) -> Streams:

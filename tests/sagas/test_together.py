@@ -251,7 +251,7 @@ def test_run_that_somebody_has_locked_keeps_no_other_from_its_end(shop: Shop) ->
         return number
 
     locked, free = quick.start(1), quick.start(2)
-    complete = shop.app.sagas.ends._verb
+    complete = shop.app.saga_lines.ends._verb
 
     def look(connection: Connection, slices: Any) -> Any:
         with shop.app.database.connection() as other, other.transaction():
@@ -260,7 +260,7 @@ def test_run_that_somebody_has_locked_keeps_no_other_from_its_end(shop: Shop) ->
         seen.append((len(slices[0]), [len(each) for each in done]))
         return done
 
-    shop.app.sagas.ends._verb = look
+    shop.app.saga_lines.ends._verb = look
     assert (shop.settle(locked), shop.settle(free)) == ("COMPLETED", "COMPLETED")
     assert sum(completed for _, [completed] in seen) == sum(asked for asked, _ in seen) - 1
     assert (locked.get(1), free.get(1)) == (1, 2)

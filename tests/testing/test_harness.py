@@ -296,6 +296,23 @@ def test_sagas_run_where_an_event_loop_runs_already(trilho: Harness, send: Any) 
     assert asyncio.run(test()) == ["ana", "waited", "Welcome to ana"]
 
 
+@pytest.mark.parametrize("test", ["first", "second"])
+def test_sagas_of_each_test_are_in_its_own_database(trilho: Harness, send: Any, test: str) -> None:
+    """The application is one for all tests, and so is the definition."""
+    known = trilho.app.sagas.definitions.get("greet")
+    if known is None:
+
+        @trilho.app.saga(name="greet")
+        async def greet(saga: Saga, to: str) -> str:
+            return await saga.step(send, to)
+
+        known = greet
+    run = known.start(test)
+    trilho.run_until_idle()
+    assert run.get(5) == f"Welcome to {test}"
+    assert len(trilho.app.sagas.list().items) == 1
+
+
 def test_published_events_reach_the_sagas_that_wait_for_them_once(trilho: Harness) -> None:
     @trilho.app.saga(name="paid twice", events=("paid",))
     async def paid_twice(saga: Saga, order: int) -> list[int]:

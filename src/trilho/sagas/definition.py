@@ -127,7 +127,7 @@ class SagaDefinition(Generic[R, *Ts]):
     def _begun(self, args: Sequence[Any], saga_id: str | None) -> tuple[NewSaga, SagaHandle[R]]:
         """The row of a new run and its handle. A run that may be there already may have ended already."""
         row = self.new(args, saga_id)
-        bell = self.app.sagas.waiter.expecting(row.id) if saga_id is None else None
+        bell = self.app.saga_lines.waiter.expecting(row.id) if saga_id is None else None
         return (row if bell is None else replace(row, awaited=True)), SagaHandle(self.app, row.id, self, bell)
 
     def new(self, args: Sequence[Any], saga_id: str | None) -> NewSaga:

@@ -71,7 +71,7 @@ class SagaHandle(Generic[R]):
         Raises SagaFailed when it was undone, SagaStuck when it waits for a person, UnknownSaga, TimeoutError.
         """
         bell, self._bell = self._bell, None  # it rings once
-        return self._result(self._app.sagas.waiter.wait(self.id, timeout, bell))
+        return self._result(self._app.saga_lines.waiter.wait(self.id, timeout, bell))
 
     def _result(self, run: SagaRun) -> R:
         if run.state == COMPENSATED:

@@ -126,7 +126,7 @@ class Journal:
                 with self.app.database.connection() as connection, connection.transaction():
                     self.write(connection)
             else:
-                self._recorded(self.app.sagas.records.do(self._page()))
+                self._recorded(self.app.saga_lines.records.do(self._page()))
         except BaseException as error:
             self._stored.update(self._new)  # or not: nobody knows
             if isinstance(error, LOST):

@@ -208,7 +208,7 @@ async def stretch(app: "Trilho", definition: "SagaDefinition[Any, *tuple[Any, ..
     claim = Claim(attempt.job.id, attempt.token)
     faults = app.database.faults
     try:
-        run = app.sagas.loads.do((saga_id, claim.job_id))
+        run = app.saga_lines.loads.do((saga_id, claim.job_id))
         if run is None:
             return
         journal = Journal.of(app, run, claim, attempt.job.crash_count)

@@ -1,7 +1,6 @@
 """`app.sagas`: the sagas of an application, and what wakes their runs."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,13 +18,10 @@ from trilho.sagas.completion import plain_end
 from trilho.sagas.definition import SagaDefinition, SagaOptions
 from trilho.sagas.delivery import GROUP, Delivery
 from trilho.sagas.handle import SagaHandle
-from trilho.sagas.record import Run
 from trilho.sagas.run import stretch
 from trilho.sagas.shape import Shape
-from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink, begin_now, begin_together
-from trilho.sagas.together import Desk, Together
+from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink, begin_now
 from trilho.sagas.view import SagaFilter, SagaPage
-from trilho.sagas.waiter import SagaWaiter
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -120,46 +116,11 @@ class Sagas:
         """Where new runs go."""
         return SagaSink(self._app.enqueuer.jobs.committed)
 
-    @cached_property
-    def waiter(self) -> SagaWaiter:
-        """What waits for the end of runs."""
-        views = Together(self._reads, store.views, repeatable=True)
-        return SagaWaiter(self._app.database, self._app.waiter.listener, views)
-
-    @cached_property
-    def _reads(self) -> Desk:
-        """Of its own: a write may wait for somebody's lock, and whoever only looks must not wait with it."""
-        return Desk(self._app.database)
-
-    @cached_property
-    def _writes(self) -> Desk:
-        return Desk(self._app.database)
-
-    @cached_property
-    def starts(self) -> Together[NewSaga, bool]:
-        """Where callers begin runs whose ids are new; tells whether that was so."""
-        return Together(self._writes, begin_together, repeatable=True)
-
-    @cached_property
-    def loads(self) -> Together[tuple[str, str], Run | None]:
-        """Where stretches get their runs."""
-        return Together(self._reads, store.load, repeatable=True)
-
-    @cached_property
-    def records(self) -> Together[store.Page, bool | None]:
-        """Where the runs of this process write what they have recorded."""
-        return Together(self._writes, store.record)
-
-    @cached_property
-    def ends(self) -> Together[Sequence[store.Ended], set[str]]:
-        """Where slices write the ends of runs that complete."""
-        return Together(self._writes, store.complete)
-
     def begin(self, row: NewSaga, *, fresh: bool) -> None:
         """Write a new run, with the ambient transaction or durably at once; a `fresh` id waits for nobody's commit, so
         that runs of other threads may be written with it."""
         if fresh and self._alone():
-            begin_now(self._app.database.faults, self.starts, self.runs, row)
+            begin_now(self._app.database.faults, self._app.saga_lines.starts, self.runs, row)
         else:
             self._write(self.runs, [row])
 
@@ -202,7 +163,7 @@ class Sagas:
         if not plain:
             return set()
         self._app.database.faults.hit("saga.end_before_commit")
-        return self.ends.do(plain)
+        return self._app.saga_lines.ends.do(plain)
 
     def wake_due(self, connection: Connection) -> bool:
         """Wake suspended runs whose timer is over; whether there may be more."""

@@ -140,7 +140,11 @@ def _whole_pause(*, full_jitter: bool = False, **back_off: int) -> int:
     return pause
 
 
-_PARTS = ("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner", "coroutines", "streams")
+_PARTS = (
+    *("settings", "database", "pipe", "enqueuer", "waiter", "jobs", "shared", "runner", "coroutines", "streams"),
+    "saga_lines",
+)
+"""Of an application, what holds its database or settings."""
 
 
 @contextmanager
