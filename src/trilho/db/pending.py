@@ -1,5 +1,6 @@
 """What a transaction will write at its end: rows are kept until just before the commit, or dropped."""
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,34 +17,43 @@ Execute = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 
 class Sink(Protocol):
-    """Where one kind of row goes: one statement for all rows of a transaction, one call after the commit."""
-
-    @property
-    def statement(self) -> str:
-        """What is run for all rows together."""
-        ...
+    """Where one kind of row goes: all rows of a transaction together, and one call after the commit."""
 
     @property
     def at_once(self) -> bool:
-        """Whether its caller needs to know now what the statement returns."""
+        """Whether its caller needs to know now what became of the row."""
         ...
 
     @property
     def repeatable(self) -> bool:
-        """Whether the statement may be run again when its answer got lost."""
+        """Whether rows may be written again when the answer got lost."""
         ...
 
-    def parameters(self, rows: Sequence[Row]) -> Mapping[str, Any]:
-        """What the statement is run with."""
-        ...
-
-    def check(self, rows: Sequence[Row], returned: Sequence[Sequence[Any]]) -> None:
-        """Look at what the statement returned; an error raised here rolls the transaction back."""
+    def write(self, execute: Execute, rows: Sequence[Row]) -> None:
+        """Write rows; an error raised here rolls the transaction back."""
         ...
 
     def committed(self, rows: Sequence[Row]) -> None:
         """The rows are durable; must not block and must not raise."""
         ...
+
+
+class ListSink(ABC):
+    """Writes a list of rows with one statement."""
+
+    statement: str
+
+    @abstractmethod
+    def parameters(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """What the statement is run with."""
+
+    @abstractmethod
+    def check(self, rows: Sequence[Row], returned: Sequence[Sequence[Any]]) -> None:
+        """Look at what the statement returned; raises for rows that cannot be."""
+
+    def write(self, execute: Execute, rows: Sequence[Row]) -> None:
+        """Write rows; raises what `check` raises."""
+        self.check(rows, execute(self.statement, self.parameters(rows)))
 
 
 @dataclass
@@ -81,12 +91,12 @@ class Pending:
     def write(self, execute: Execute) -> None:
         """Write what is not written yet, one statement for each kind of row."""
         for sink, rows in by_sink(self.rows[self.written :]).items():
-            sink.check(rows, execute(sink.statement, sink.parameters(rows)))
+            sink.write(execute, rows)
         self.written = len(self.rows)
 
     def write_alone(self, execute: Execute, sink: Sink, row: Row) -> None:
         """Write one row now, and leave it to the savepoint it is in; rows that wait for the commit go on waiting."""
-        sink.check([row], execute(sink.statement, sink.parameters([row])))
+        sink.write(execute, [row])
         self.announced.append((sink, row))
 
     def write_through(self, connection: Connection) -> None:

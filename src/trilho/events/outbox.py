@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilho import trace
+from trilho.db.pending import ListSink
 from trilho.events.envelope import key_text
 from trilho.events.event import JSON, NewEvent
 from trilho.events.store import SQL, rows_json
@@ -13,7 +14,7 @@ from trilho.timeline.note import short
 
 
 @dataclass(frozen=True, eq=False)
-class OutboxSink:
+class OutboxSink(ListSink):
     """Writes events of a transaction in the order of their publishing."""
 
     nudge: Callable[[], None]

@@ -12,7 +12,7 @@ from celery.canvas import _chain, chord, group, maybe_signature
 from celery.utils.time import maybe_iso8601
 
 from trilho import trace
-from trilho.db.pending import write_now
+from trilho.db.pending import Execute, ListSink, write_now
 from trilho.db.pool import Connection, Database
 from trilho.db.transaction import ambient
 from trilho.errors import DuplicateJob, TransactionError
@@ -47,7 +47,7 @@ class Wakeups(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class JobSink:
+class JobSink(ListSink):
     """Writes jobs before the commit and sends their wake-ups after it."""
 
     wakeups: Wakeups
@@ -66,6 +66,12 @@ class JobSink:
             if job.id not in known:
                 raise DuplicateJob(job.id)
 
+    def write(self, execute: Execute, rows: Sequence[NewJob]) -> None:
+        """Write jobs, a lone one by the cheaper statement unless its id is taken; raises DuplicateJob."""
+        if len(rows) == 1 and rows[0].is_plain and execute(SQL["enqueue_one"], ENQUEUE_ONE.of(rows[0])):
+            return
+        super().write(execute, rows)
+
     def committed(self, rows: Sequence[NewJob]) -> None:
         """Send the wake-ups."""
         trace.had_effect()
@@ -73,7 +79,7 @@ class JobSink:
 
 
 @dataclass(frozen=True, eq=False)
-class ChordSink:
+class ChordSink(ListSink):
     """Writes the fan-in of chords."""
 
     statement: str = SQL["open_chord"]
@@ -139,11 +145,11 @@ class Enqueuer:
 
     def _write_one(self, sink: Any, job: Any) -> bool:
         """Whether it was a plain job, and is durable by the cheaper statement; not if its id is taken."""
-        if sink is not self.jobs or job.held or job.operation is not None:
+        if sink is not self.jobs or not job.is_plain:
             return False
         faults = self.database.faults
         faults.hit("enqueue.before_commit")
-        begun, ahead = time.monotonic(), self.commits_are_quick and bool(job.fresh)
+        begun, ahead = time.monotonic(), self.commits_are_quick and job.fresh
         if not self.database.run(self._insert, job, ahead):
             return False
         quick = self.commits_are_quick = time.monotonic() - begun < QUICK

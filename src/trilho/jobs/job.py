@@ -46,7 +46,12 @@ class NewJob:
     operation: str | None = None  # for the timeline: none where the job begins an operation
     cause: str | None = None
     via: str | None = None
-    fresh: bool | None = None  # the id was made for it: it can be no other job's
+    fresh: bool = False  # the id was made for it: it can be no other job's
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is nothing but a row of its own: no turn to wait for, no place in somebody's operation."""
+        return not self.held and self.operation is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ INSERT INTO trilho.jobs (
 VALUES (
     %(id)s, %(task)s, %(queue)s, %(priority)s, %(args)s, %(kwargs)s, %(canvas)s, %(headers)s,
     coalesce(%(run_at)s, clock_timestamp()), %(expires_at)s, %(retries)s, %(max_retries)s, %(max_crashes)s,
-    CASE WHEN %(send)s THEN clock_timestamp() END, %(send)s::int, %(root_id)s, %(parent_id)s, %(group_id)s)
+    CASE WHEN %(send)s THEN clock_timestamp() END, CAST(%(send)s AS int), %(root_id)s, %(parent_id)s, %(group_id)s)
 ON CONFLICT (id) DO NOTHING RETURNING id;
 
 -- name: claim

@@ -45,9 +45,7 @@ class Pattern:
         fields = {name: getattr(job, name) for name in NewJob.__slots__ if name not in _VARIES}
         return cls(job.task, None if job.root_id == job.id else job.root_id, fields, headers, headers.pop("properties"))
 
-    def job(
-        self, app: "Trilho", call: tuple[Any, Any], job_id: str, repr_levels: int, fresh: bool | None = None
-    ) -> NewJob:
+    def job(self, app: "Trilho", call: tuple[Any, Any], job_id: str, repr_levels: int, fresh: bool = False) -> NewJob:
         """Another one; raises TypeError or PayloadTooLarge for arguments that cannot be stored."""
         around, root_id = trace.current(), self.root_id or job_id
         args, kwargs = codec.dump_arguments(self.task, *call, app.settings.max_payload)
@@ -97,7 +95,7 @@ class Patterns:
         pattern = self._known.get(key) if key is not None else None
         if pattern is None or not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
             return None
-        return pattern.job(self._app, (args, kwargs), checked_id(job_id), self._app.amqp.repr_levels, fresh or None)
+        return pattern.job(self._app, (args, kwargs), checked_id(job_id), self._app.amqp.repr_levels, fresh)
 
     def learn(self, key: Hashable, producer: Any, job_id: str) -> None:
         """Remember the job that Celery has made."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from kombu.utils import json as kombu_json
 
+from trilho.db.pending import ListSink
 from trilho.db.pool import Connection
 from trilho.db.sql import beside
 from trilho.db.text import escaped
@@ -147,7 +148,7 @@ class UniqueJob:
 
 
 @dataclass(frozen=True, eq=False)
-class UniqueSink:
+class UniqueSink(ListSink):
     """Writes unique jobs, and tells their tickets which job each call gets."""
 
     announce: Callable[[Sequence[NewJob]], None]

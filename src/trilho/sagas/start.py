@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from trilho import trace
+from trilho.db.pending import ListSink
 from trilho.db.pool import Connection
 from trilho.errors import DuplicateSaga, SagaStateError, UnknownSaga
 from trilho.faults import Faults
@@ -46,7 +47,7 @@ class NewSaga:
 
 
 @dataclass(frozen=True, eq=False)
-class SagaSink:
+class SagaSink(ListSink):
     """Writes runs before the commit and sends the wake-ups of their first stretches after it."""
 
     push: Push
@@ -103,7 +104,7 @@ class NewSignal:
 
 
 @dataclass(frozen=True, eq=False)
-class SignalSink:
+class SignalSink(ListSink):
     """Writes signals; at once, so that the caller hears of a run that takes none."""
 
     push: Push
