@@ -3,6 +3,7 @@
 import random
 import time
 
+import psutil
 import pytest
 
 from tests.lab import processes
@@ -127,6 +128,19 @@ def test_programs_started_by_a_body_end_with_it(lab: Lab, how: str) -> None:
     elif how == "terminate":
         worker.terminate()
     eventually(lambda: not processes.is_alive(entry.pid), timeout=10)
+
+
+def test_lease_is_watched_by_processes_that_began_after_their_guardian_was_killed(lab: Lab) -> None:
+    worker = lab.worker("w1", concurrency=1)
+    before = worker.pool()
+    for child in psutil.Process(worker.pid).children():
+        child.kill()
+    eventually(lambda: [each for each in worker.pool() if each not in before], timeout=20)
+    lab.send("record", "a", 20.0)
+    lab.began("a")
+    worker.freeze_parent()
+    (entry,) = lab.ledger.entries("a", "began")
+    eventually(lambda: not processes.is_alive(entry.pid), timeout=RECOVERY + 5)
 
 
 def test_long_job_outlives_many_leases_in_one_attempt(lab: Lab) -> None:

@@ -33,7 +33,8 @@ ENDED = "trilho_ended"
 def begin(app: "Trilho", guardian: Guardian) -> None:
     """Set up a pool process right after its fork."""
     os.setpgid(0, 0)
-    guardian.watch_over_me()
+    if not guardian.watch_over_me():
+        log.error("guardian.gone", pid=os.getpid(), then="programs of bodies outlive a worker that is killed: restart it")
     app.runner.tell = _tell
     for task in (_watch, _flush):
         threading.Thread(target=task, args=(app,), name="trilho-child", daemon=True).start()

@@ -21,9 +21,13 @@ class Guardian:
             _stand_by(reader)
         os.close(reader)
 
-    def watch_over_me(self) -> None:
-        """Called by a pool process that leads a process group."""
-        os.write(self._writer, f"{os.getpid()}\n".encode())
+    def watch_over_me(self) -> bool:
+        """Called by a pool process that leads a process group; whether anybody does."""
+        try:
+            os.write(self._writer, f"{os.getpid()}\n".encode())
+        except BrokenPipeError:
+            return False
+        return True
 
     def dismiss(self) -> None:
         """Called by a worker that ends in order."""
