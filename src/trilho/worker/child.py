@@ -34,7 +34,9 @@ def begin(app: "Trilho", guardian: Guardian) -> None:
     """Set up a pool process right after its fork."""
     os.setpgid(0, 0)
     if not guardian.watch_over_me():
-        log.error("guardian.gone", pid=os.getpid(), then="programs of bodies outlive a worker that is killed: restart it")
+        log.error(
+            "guardian.gone", pid=os.getpid(), hint="restart the worker: programs that bodies start would outlive it"
+        )
     app.runner.tell = _tell
     for task in (_watch, _flush):
         threading.Thread(target=task, args=(app,), name="trilho-child", daemon=True).start()
