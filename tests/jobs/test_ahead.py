@@ -1,7 +1,9 @@
 """Wake-ups that travel ahead of the commits of their rows."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +54,18 @@ def claim_in_thread(database: str, *ids: str) -> Callable[[], list[str]]:
     return joined
 
 
+@contextmanager
+def during_a_commit(connection: Connection, query: Query, call: Callable[..., object], *args: Any) -> Iterator[None]:
+    """The call's row cannot be written while the block runs, and is there after it."""
+    thread = threading.Thread(target=call, args=args)
+    with connection.transaction():
+        connection.execute("LOCK TABLE trilho.jobs")
+        thread.start()
+        eventually(lambda: query(BLOCKED))
+        yield
+    thread.join()
+
+
 @pytest.mark.usefixtures("patient")
 def test_row_that_appears_in_a_moment_is_waited_for(connection: Connection, database: str) -> None:
     with connection.transaction():
@@ -96,13 +110,8 @@ def test_wakeup_without_a_row_is_given_up(connection: Connection) -> None:
 def test_first_wakeup_of_a_process_comes_after_its_commit(
     work: Callable[[int], Any], connection: Connection, wakeups: Wakeups, query: Query
 ) -> None:
-    thread = threading.Thread(target=work, args=(1,))
-    with connection.transaction():
-        connection.execute("LOCK TABLE trilho.jobs")
-        thread.start()
-        eventually(lambda: query(BLOCKED))
+    with during_a_commit(connection, query, work, 1):
         assert wakeups == []
-    thread.join()
     assert len(wakeups) == 1
 
 
@@ -118,13 +127,8 @@ def test_wakeup_goes_ahead_where_commits_are_quick_and_again_after_one_that_was_
     app.enqueuer = enqueue.Enqueuer(app.database, Told())
     eventually(lambda: (work(0), app.enqueuer.commits_are_quick)[1])
     told.clear()
-    thread = threading.Thread(target=work, args=(1,))
-    with connection.transaction():
-        connection.execute("LOCK TABLE trilho.jobs")
-        thread.start()
+    with during_a_commit(connection, query, work, 1):
         eventually(lambda: told)
-        eventually(lambda: query(BLOCKED))
-    thread.join()
     assert told == [told[0]] * 2
     assert not app.enqueuer.commits_are_quick
 
@@ -137,13 +141,8 @@ def test_wakeup_of_an_id_that_may_belong_to_another_job_comes_after_the_commit(
 
     eventually(lambda: (work.delay(0), app.enqueuer.commits_are_quick)[1])
     wakeups.clear()
-    thread = threading.Thread(target=work.apply_async, args=((1,),), kwargs={"task_id": "mine"})
-    with connection.transaction():
-        connection.execute("LOCK TABLE trilho.jobs")
-        thread.start()
-        eventually(lambda: query(BLOCKED))
+    with during_a_commit(connection, query, partial(work.apply_async, (1,), task_id="mine")):
         assert wakeups == []
-    thread.join()
     assert [job.id for job in wakeups] == ["mine"]
 
 
