@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import psycopg
@@ -16,6 +17,8 @@ from trilho.db.pool import LOST, Connection, Database
 from trilho.log import get_logger
 
 log = get_logger("trilho.wakeups")
+
+T = TypeVar("T")
 
 CHANNEL = "trilho_done"
 IDLE_CLOSE = 30.0
@@ -139,6 +142,15 @@ class Listener:
 def wait_until(bell: Bell, listening: Callable[[], bool], pauses: Iterator[float], left: float) -> None:
     """Wait for the bell, at most `left` seconds, and shorter while nobody listens."""
     bell.wait(min(left, 2.0 if listening() else next(pauses)))
+
+
+def looked(look: Callable[[], T]) -> T | None:
+    """What a look by the way finds; None while PostgreSQL is away: whoever waits has the time."""
+    try:
+        return look()
+    except LOST as error:
+        log.warning("postgresql.away", error=str(error).strip())
+        return None
 
 
 def polling_pauses(first: float = 0.01, longest: float = 0.5) -> Iterator[float]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from trilho.db.pool import Connection, Database
-from trilho.db.wakeups import Listener, polling_pauses, wait_until
+from trilho.db.wakeups import Listener, looked, polling_pauses, wait_until
 from trilho.errors import UnknownJob
 from trilho.jobs.job import FINISHED
 from trilho.jobs.store import AWAIT_ONE, SQL
@@ -20,7 +20,8 @@ class Waiter:
     def wait(self, ids: Sequence[str], timeout: float | None = None) -> set[str]:
         """Wait until one of the jobs at least is finished; returns the finished ones.
 
-        `timeout` is in seconds. Raises UnknownJob for an id without a row, TimeoutError when the time is over.
+        `timeout` is in seconds; PostgreSQL may be away meanwhile. Raises UnknownJob for an id without a row,
+        TimeoutError when the time is over.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = polling_pauses()
@@ -31,7 +32,7 @@ class Waiter:
                 if left <= 0:
                     raise TimeoutError(f"{len(ids)} job(s) did not end within {timeout} seconds, such as {ids[0]!r}")
                 wait_until(bell, self.listener.connected.is_set, pauses, left)
-                finished = bell.take() or ended(ids, self._database.run(_states, ids))
+                finished = bell.take() or looked(lambda: ended(ids, self._database.run(_states, ids))) or set()
             return finished
 
 

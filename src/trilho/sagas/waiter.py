@@ -5,7 +5,7 @@ from collections import deque
 from contextlib import suppress
 
 from trilho.db.pool import Database
-from trilho.db.wakeups import Bell, Listener, polling_pauses, wait_until
+from trilho.db.wakeups import Bell, Listener, looked, polling_pauses, wait_until
 from trilho.errors import UnknownSaga
 from trilho.sagas import store
 from trilho.sagas.record import FINISHED, STUCK
@@ -37,7 +37,10 @@ class SagaWaiter:
         return bell
 
     def wait(self, saga_id: str, timeout: float | None = None, expected: Bell | None = None) -> SagaRun:
-        """Wait until the run is finished or STUCK; raises UnknownSaga, TimeoutError after `timeout` seconds."""
+        """Wait until the run is finished or STUCK; PostgreSQL may be away meanwhile.
+
+        Raises UnknownSaga, TimeoutError after `timeout` seconds.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = polling_pauses()
         self._habit.append(None)
@@ -46,9 +49,9 @@ class SagaWaiter:
                 return run
             while (left := 60.0 if deadline is None else deadline - time.monotonic()) > 0:
                 wait_until(bell, self._listener.connected.is_set, pauses, left)
-                if run := self._ended(saga_id):
+                if run := looked(lambda: self._ended(saga_id)):
                     return run
-            if run := self._ended(saga_id):  # for whoever had no time to wait
+            if run := looked(lambda: self._ended(saga_id)):  # for whoever had no time to wait
                 return run
             raise TimeoutError(f"saga {saga_id!r} did not end within {timeout} seconds")
 
