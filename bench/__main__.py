@@ -43,7 +43,9 @@ class Size:
 USUAL, QUICK = Size(5, 1000, 40_000, 100), Size(1, 300, 4000, 20)
 
 OnlyOption = Annotated[list[Part] | None, typer.Option("--only", help="This part alone; may be repeated. [all]")]
-RoundsOption = Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds; the median needs five. [5]")]
+RoundsOption = Annotated[
+    int | None, typer.Option("--rounds", min=1, help="Rounds; the median needs five, PgQueuer two. [5]")
+]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=20, help="Jobs of each figure. [1000]")]
 EventsOption = Annotated[int | None, typer.Option("--events", min=1000, help="Events of each figure. [40000]")]
 QuickOption = Annotated[bool, typer.Option("--quick", help="A minute or two, to see that it works.")]

@@ -1,9 +1,10 @@
 """The rounds of the jobs, and their tables: Trilho beside stock Celery."""
 
-from bench import age, counting, depth, machine, scale, table, upkeep
+from bench import age, counting, depth, machine, peers, rival, scale, table, upkeep
 from bench.apps import STACKS
 from bench.figures import Rounds, in_turns
 from bench.notes import note
+from bench.peers import NoPeers
 from bench.stand import Stand, stand
 from bench.visit import Load, visit
 
@@ -35,8 +36,20 @@ processes. Memory: resident, of one worker with two processes, shared pages coun
 
 def report(load: Load, rows: int) -> list[str]:
     """Every table, with what one has to know to read it."""
+    missing = _missing(load)
     with stand() as servers:
-        return _report(servers, load, rows)
+        return _report(servers, load, rows, missing)
+
+
+def _missing(load: Load) -> str | None:
+    """Why there is no PgQueuer."""
+    if load.rounds == 1:
+        return "One round, which is to show that it works: without PgQueuer"
+    try:
+        peers.python()
+    except NoPeers as error:
+        return f"Without PgQueuer, which cannot be installed here: {error}"
+    return None
 
 
 def report_aged(load: Load, finished: int) -> list[str]:
@@ -55,23 +68,27 @@ def report_scale(load: Load) -> list[str]:
     return [*head, *lines, "", HOW_SCALE.format(jobs=load.backlog, rounds=load.rounds, idle=upkeep.IDLE)]
 
 
-def _report(servers: Stand, load: Load, rows: int) -> list[str]:
-    head = ["# Trilho beside Celery", "", *machine.describe(servers), ""]
-    rounds = measured(servers, load)
+def _report(servers: Stand, load: Load, rows: int, missing: str | None) -> list[str]:
+    head = ["# Trilho beside Celery", "", *machine.describe(servers), *([missing] if missing else []), ""]
+    rounds = measured(servers, load, rival_too=not missing)
     note("counting round trips")
     counts = counting.count(servers)
-    parts = [table.comparison(rounds), table.processor_time(rounds), table.counted(counts)]
+    parts = [table.comparison(rounds), *([] if missing else [rival.table(rounds)])]
+    parts += [table.processor_time(rounds), table.counted(counts)]
     if rows:
         note("asking for statistics")
         parts.append(depth.measure(servers, rows))
     body = [line for part in parts for line in (*part, "")]
-    return [*head, *body, HOW.format(rounds=load.rounds, jobs=f"{load.jobs:,}")]
+    how = HOW.format(rounds=load.rounds, jobs=f"{load.jobs:,}")
+    return [*head, *body, how, *([] if missing else [rival.how(load)])]
 
 
-def measured(servers: Stand, load: Load) -> Rounds:
+def measured(servers: Stand, load: Load, *, rival_too: bool) -> Rounds:
     """All rounds."""
     rounds = Rounds()
     for number, stack in in_turns(STACKS, load.rounds):
         note(f"round {number} of {load.rounds}: {stack}")
         rounds.add(stack, visit(servers, servers.place(stack), load))
+        if rival_too and stack == "trilho":
+            rival.visit(servers, load, rounds)
     return rounds

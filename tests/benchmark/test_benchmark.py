@@ -8,7 +8,7 @@ from typing import LiteralString
 
 import psycopg
 import pytest
-from bench import depth, table
+from bench import depth, rival, table
 from bench.apps import ARGUMENT_BYTES, arguments
 from bench.figures import Rounds, Summary, quantile
 from bench.measure import MEASURES, Measure
@@ -36,6 +36,16 @@ def test_a_ratio_is_taken_within_a_round() -> None:
 def test_a_missed_figure_is_called_missed(better: str, ratio: float, reached: bool) -> None:
     measure = Measure("key", "title", "unit", better, asked=1.0)  # type: ignore[arg-type]
     assert measure.reached(ratio) is reached
+
+
+def test_pgqueuer_is_compared_with_what_is_asked_at_its_defaults() -> None:
+    rounds = Rounds()
+    rounds.add("trilho", {"drain": 90.0})
+    for size, rate in ((10, 100.0), (100, 200.0)):
+        rounds.add(rival.stack(size), {"drain": rate})
+    default, larger = rival.table(rounds)[2:]
+    assert "**missed**" in default
+    assert "missed" not in larger
 
 
 def test_quantiles_are_values_that_were_measured() -> None:
