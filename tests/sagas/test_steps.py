@@ -82,6 +82,29 @@ def test_async_function_and_its_time_limit(shop: Shop) -> None:
     assert len(began) == 2
 
 
+def test_step_began_when_its_body_did_however_late_it_is_recorded(shop: Shop) -> None:
+    async def slow(tx: Tx) -> None:
+        await asyncio.sleep(0.1)
+
+    async def outside() -> None:
+        await asyncio.sleep(0.1)
+
+    @shop.app.saga
+    async def sleepy(saga: Saga) -> None:
+        saga.uuid()
+        await saga.step(slow, undo=outside)
+        saga.now()
+        await saga.step(outside)
+        await saga.step(refuse, "end")
+
+    handle = sleepy.start()
+    assert shop.settle(handle) == "COMPENSATED"
+    steps = handle.history()
+    assert [step.number for step in steps] == ["1", "2", "3", "4", "5", "2:undo"]
+    took = {step.number: (step.ended_at - step.started_at).total_seconds() for step in steps if step.ended_at}
+    assert {number for number, seconds in took.items() if seconds >= 0.1} >= {"2", "4", "2:undo"}
+
+
 def test_step_is_tried_again_and_then_gives_its_own_exception(shop: Shop) -> None:
     calls: list[int] = []
 

@@ -101,6 +101,8 @@ class Journal:
         known = self.entries.get(entry.path)
         if known is None and entry.kind != UNDO:
             self._ensure_room(entry)
+        if entry.started_at is None:
+            entry = replace(entry, started_at=self.now())
         self.size += _size(entry) - (_size(known) if known is not None else 0)
         self.entries[entry.path] = self._new[entry.path] = entry
         self._decided = self._decided or decided

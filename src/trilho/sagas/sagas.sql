@@ -69,7 +69,7 @@ SELECT pg_advisory_xact_lock(lane) FROM (
 
 -- name: record
 -- Entries as they are now; those that ended meanwhile, by their job or by a person, are not returned. In the commit that
--- ends the stretch's job, its end is the fence.
+-- ends the stretch's job, its end is the fence. What began has begun before this, whatever a clock elsewhere says.
 WITH claims AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(%(claims)s AS json)) AS c (saga text, job text, token uuid)),
 fence AS MATERIALIZED (
@@ -81,7 +81,7 @@ INSERT INTO trilho.saga_steps AS t (
     saga_id, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key, mail,
     due_at, timed_out, started_at, ended_at)
 SELECT saga, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure,
-       decode(key, 'hex'), mail, due_at, timed_out, coalesce(started_at, clock_timestamp()),
+       decode(key, 'hex'), mail, due_at, timed_out, least(started_at, clock_timestamp()),
        CASE WHEN state NOT IN ('WAITING', 'RETRY') THEN clock_timestamp() END
 FROM fence JOIN json_to_recordset(CAST(%(rows)s AS json)) AS r (
     saga text, path text, kind text, name text, state text, attempt integer, job_id text, child_id text,
@@ -161,7 +161,7 @@ recorded AS (
         saga_id, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, result, error, failure, key,
         mail, due_at, timed_out, started_at, ended_at)
     SELECT saga, path, kind, name, state, attempt, job_id, child_id, atomic, args, undo, w.result, error, failure,
-           decode(key, 'hex'), mail, due_at, timed_out, coalesce(started_at, clock_timestamp()),
+           decode(key, 'hex'), mail, due_at, timed_out, least(started_at, clock_timestamp()),
            CASE WHEN state NOT IN ('WAITING', 'RETRY') THEN clock_timestamp() END
     FROM json_to_recordset(CAST(%(steps)s AS json)) AS w (
         saga text, path text, kind text, name text, state text, attempt integer, job_id text, child_id text,

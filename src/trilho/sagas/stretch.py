@@ -221,9 +221,7 @@ class Stretch:
             if isinstance(decision, Expire):
                 self._expire(decision.entry)
             assert isinstance(decision, Begin)
-            begun = (
-                new if entry is None else replace(entry, attempt=decision.attempt, atomic=new.atomic and entry.atomic)
-            )
+            begun = self._begun(new, entry, decision.attempt)
             if body.shape.task is not None:
                 begin_task(self.journal, begun, body, decision.delay)
                 self.suspend(self.journal.entries[call.path].due_at)
@@ -233,6 +231,12 @@ class Stretch:
             with self._io():
                 await run_here(self.journal, begun, body)
             self._look_again()
+
+    def _begun(self, new: Entry, known: Entry | None, attempt: int) -> Entry:
+        """An attempt as it begins: its function is recorded at its end, with the time of now."""
+        if known is None:
+            return replace(new, started_at=self.journal.now())
+        return replace(known, attempt=attempt, atomic=new.atomic and known.atomic)
 
     def _look_again(self) -> None:
         """In tests every run is played anew after each step."""
