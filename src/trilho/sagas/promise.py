@@ -48,6 +48,7 @@ def promised(method: F) -> F:
     @wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Promise:
         what = args[0] if args else next(iter(kwargs.values()), "")
-        return Promise(self._stretch.made, method(self, *args, **kwargs), method.__name__, what)
+        coroutine = self._stretch.halt() if self._stretch.hopeless else method(self, *args, **kwargs)
+        return Promise(self._stretch.made, coroutine, method.__name__, what)
 
     return cast("F", call)

@@ -18,10 +18,11 @@ from trilho.sagas import failure, store
 from trilho.sagas.bodies import LEFT, is_ending
 from trilho.sagas.completion import Completion, tell_caller
 from trilho.sagas.journal import Abandoned, Journal
+from trilho.sagas.play import played
 from trilho.sagas.record import CANCELLED_RUN, FAILED_RUN, TIMED_OUT_RUN, Claim, Failure
 from trilho.sagas.saga import Saga
-from trilho.sagas.scope import Suspended
-from trilho.sagas.stretch import Stopped, Stretch, unvisited
+from trilho.sagas.scope import Stopped, Suspended
+from trilho.sagas.stretch import Stretch, unvisited
 from trilho.sagas.undoing import Compensation, GaveUp
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class RunOfStretch:
 
     async def _called(self, arguments: BoundArguments) -> tuple[str, Exception | None]:
         try:
-            value = await self.definition.function(Saga(self.stretch), *arguments.args, **arguments.kwargs)
+            value = await played(self.definition.function(Saga(self.stretch), *arguments.args, **arguments.kwargs))
             self.stretch.ensure_awaited()
             return self._dumped(value), None
         except (Suspended, Stopped):

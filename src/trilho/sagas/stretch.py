@@ -3,7 +3,7 @@ happens, until it waits, ends, or fails."""
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,6 +18,7 @@ from trilho.sagas import replay, store
 from trilho.sagas.bodies import Body, begin_task, make_ready, run_here
 from trilho.sagas.failure import rebuilt
 from trilho.sagas.journal import Abandoned, Journal
+from trilho.sagas.play import halted
 from trilho.sagas.promise import Promise
 from trilho.sagas.record import (
     CALL,
@@ -34,7 +35,7 @@ from trilho.sagas.record import (
     Mail,
 )
 from trilho.sagas.replay import Begin, Call, Decision, Expire, Give, Mismatch, Stay, Throw, Wait
-from trilho.sagas.scope import Scope, Suspended, last_places
+from trilho.sagas.scope import Scope, Stopped, Suspended, is_leaving, last_places
 from trilho.sagas.shape import Shape
 
 if TYPE_CHECKING:
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
 
 class Misused(PermanentError, RuntimeError):
     """A call of a saga from where there can be none."""
-
-
-class Stopped(BaseException):
-    """The code does not fit the record: nothing that it does from here on counts."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +74,26 @@ class Stretch:
     scope: Scope = field(default_factory=Scope)
     made: dict[Promise, None] = field(default_factory=dict)
     _owner: Any = None
+    _halted: bool = False
 
     def __post_init__(self) -> None:
         self._recorded = last_places(self.journal.entries)
 
     @property
     def replaying(self) -> bool:
-        """Whether something is recorded behind this place."""
-        return self.closed or self.scope.count < self._recorded.get(self.scope.prefix, 0)
+        """Whether something is recorded behind this place, or nothing from here on will be."""
+        return self.closed or self.mismatch is not None or self.scope.count < self._recorded.get(self.scope.prefix, 0)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the code goes on though it was told, again and again, that nothing of it counts."""
+        ended = not (self.mismatch is None and self.abandoned is None)
+        return self._halted or (ended and self.scope.out_of_patience)
+
+    def halt(self) -> Coroutine[Any, Any, None]:
+        """A call that does not return: for good, for what is left of the code may be closed in any order."""
+        self._halted = True
+        return halted()
 
     def begin(self) -> None:
         """The function starts, in this task."""
@@ -125,9 +134,20 @@ class Stretch:
         if asyncio.current_task() is not self._owner:
             raise Misused("calls of a saga belong to its function; for steps in parallel use saga.gather()")
         if self.mismatch is not None:
-            raise Stopped(self.mismatch)
-        self.scope.refuse_while_leaving()
+            self.scope.refuse(Stopped(self.mismatch))
+        if self.scope.suspended:
+            self._refuse_while_leaving()
         self._refuse_while_ended()
+
+    def _refuse_while_leaving(self) -> NoReturn:
+        """Calls in `finally` blocks belong to another stretch; others would wait for ever, and never let the run."""
+        if is_leaving(sys.exc_info()[1]) and not self.scope.out_of_patience:
+            self.scope.refuse(Suspended())
+        self._stop(
+            f"the run waits at step {self.scope.here}, and the code has swallowed the BaseException that was to leave "
+            "the saga function until then: let it through (`except Exception` instead of `except BaseException` or a "
+            "bare `except`, no `return` in a `finally`), then retry"
+        )
 
     def _refuse_while_ended(self) -> None:
         """A `finally` block of a function that is torn down (shutdown, a lost claim) belongs to another stretch."""
@@ -135,7 +155,7 @@ class Stretch:
         if self.abandoned is None and leaving is not None and not isinstance(leaving, Exception):
             self.abandoned = leaving
         if self.abandoned is not None:
-            raise Abandoned(f"the stretch has ended: {self.abandoned!r}") from self.abandoned
+            self.scope.refuse(Abandoned(f"the stretch has ended: {self.abandoned!r}"))
 
     @contextmanager
     def _io(self) -> Iterator[None]:
@@ -357,6 +377,8 @@ class Stretch:
 
     def mark(self, kind: str, name: str, make: Callable[[Call], Any]) -> Any:
         """A value that later replays get back."""
+        if self.hopeless:  # nothing but a call that is awaited can be left: let the code come to one
+            return make(Call(self.scope.here, kind, name))
         call = self._place(kind, name)
         entry = self._settled(replay.of_mark(call, self.journal.entries.get(call.path), codec.dumps(make(call))))
         assert entry is not None
@@ -364,6 +386,8 @@ class Stretch:
 
     def patched(self, name: str) -> bool:
         """Whether this run takes the new way: where an older one goes on behind this place, it does not."""
+        if self.hopeless:
+            return True
         self._ensure_inside()
         known = self.journal.entries.get(self.scope.peek())
         if known is not None and (known.kind, known.name) != (PATCH, name):
