@@ -127,6 +127,32 @@ async def unstorable_end(saga: Saga) -> Any:
     return object()
 
 
+async def misfit(saga: Saga) -> Any:
+    def lies() -> int:
+        return "five"  # type: ignore[return-value]
+
+    return await saga.step(lies)
+
+
+class Opaque: ...
+
+
+async def unchecked(saga: Saga) -> Any:
+    def opaque() -> Opaque:
+        return "x"  # type: ignore[return-value]
+
+    return await saga.step(opaque)
+
+
+async def misfit_end(saga: Saga) -> str:
+    await saga.step(do, "x")
+    return 5  # type: ignore[return-value]
+
+
+async def large_end(saga: Saga) -> str:
+    return "x" * 2_000_000
+
+
 async def wrong_arguments(saga: Saga) -> Any:
     return await saga.step(do, "x", "y")
 
@@ -184,7 +210,11 @@ async def limited(saga: Saga) -> Any:
     [
         (bad_undo, "the undo undo_more needs 'reason', which it does not get"),
         (unstorable, "returned what cannot be stored as JSON"),
-        (large, "above the limit of 1000000"),
+        (misfit, "PermanentError: the result of lies does not fit its annotation: 1 validation error for int"),
+        (unchecked, "the annotation of what opaque returns cannot be checked"),
+        (large, "the result of step <lambda>: 2000002 bytes of JSON, above the limit of 1000000"),
+        (misfit_end, "the result of bad does not fit its annotation: 1 validation error for str"),
+        (large_end, "the result of saga bad: 2000002 bytes"),
         (unstorable_end, "the result of saga bad cannot be stored as JSON"),
         (wrong_arguments, "step do: too many positional arguments"),
         (no_step, "a step is a task or a function, not 'do'"),

@@ -62,7 +62,7 @@ def ensure_fits(what: str, size: int, limit: int) -> None:
     """Raise PayloadTooLarge if `size` bytes are above `limit`."""
     if size > limit:
         raise PayloadTooLarge(
-            f"{what} have {size} bytes of JSON, above the limit of {limit} (TRILHO_MAX_PAYLOAD): "
+            f"{what}: {size} bytes of JSON, above the limit of {limit} (TRILHO_MAX_PAYLOAD): "
             "store the data elsewhere and pass a reference"
         )
 

@@ -218,12 +218,13 @@ def _stored(journal: Journal, shape: Shape, value: Any) -> tuple[str, Any]:
     """A result as it is recorded, and as the record gives it back."""
     try:
         text = codec.dumps(value)
-        codec.ensure_fits(f"the result of step {shape.name}", len(text), journal.app.settings.max_payload)
-        return text, shape.result(text)
-    except PayloadTooLarge as error:
-        raise PermanentError(str(error)) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError(f"step {shape.name} returned what cannot be stored as JSON: {error}") from error
+    try:
+        codec.ensure_fits(f"the result of step {shape.name}", len(text), journal.app.settings.max_payload)
+        return text, shape.result(text)
+    except (PayloadTooLarge, TypeError) as error:
+        raise PermanentError(str(error)) from error
 
 
 def _failed(journal: Journal, entry: Entry, body: Body, error: Exception) -> Entry:

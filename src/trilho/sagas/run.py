@@ -170,6 +170,7 @@ class RunOfStretch:
         except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(f"{what} cannot be stored as JSON: {error}") from error
         codec.ensure_fits(what, len(text), self.app.settings.max_payload)
+        self.definition.result(text)  # or nobody could get it
         return text
 
     def _compensated(self) -> Ending:

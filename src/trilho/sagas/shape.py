@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NewType, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from trilho.db.transaction import Tx
 from trilho.jobs import codec
@@ -99,6 +99,8 @@ class Shape:
             return self.validated(self.hints.get("return"), codec.loads(text))
         except ValidationError as error:
             raise TypeError(f"the result of {self.name} does not fit its annotation: {error}") from error
+        except PydanticUserError as error:
+            raise TypeError(f"the annotation of what {self.name} returns cannot be checked: {error}") from error
 
     def validated(self, annotation: Any, value: Any) -> Any:
         """The value as an annotation wants it; raises ValidationError."""
