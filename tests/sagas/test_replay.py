@@ -53,11 +53,16 @@ class Step(RuleBasedStateMachine):
     @rule(timeout=st.none() | st.integers(1, 30))
     def stretch(self, timeout: int | None) -> None:
         match self.decide():
-            case Begin(attempt, _):
+            case Begin(attempt):
                 self.begun += 1
                 assert attempt == (1 if self.entry is None or self.entry.attempt == 0 else self.entry.attempt + 1)
                 due = None if timeout is None else self.now + timedelta(seconds=timeout)
                 self.entry = Entry("1", STEP, "charge", OPEN, attempt=attempt, job_id=str(self.begun), due_at=due)
+            case Stay(until, entry) if entry is not None:  # the pause before the next attempt
+                assert (entry.state, entry.due_at) == (RETRY, until)
+                assert until is not None
+                assert until > self.now
+                self.entry = entry
             case Expire():
                 assert self.entry is not None
                 self.entry = replace(self.entry, timed_out=True)

@@ -141,8 +141,25 @@ def test_task_that_fails_gets_another_job_after_a_pause(shop: Shop) -> None:
     handle = trying.start()
     assert shop.settle(handle) == "WAITING"
     [step] = handle.history()
-    assert (step.state, step.attempt) == ("WAITING", 2)
+    assert (step.state, step.attempt, step.error, step.due_at) == ("RETRY", 1, "OSError: away", handle.run().wake_at)
+    assert step.due_at is not None
+    assert 25 < (step.due_at - step.started_at).total_seconds() < 60
     shop.harness.advance(seconds=31)
+    assert shop.settle(handle) == "COMPLETED"
+    assert [(step.state, step.attempt, step.error) for step in handle.history()] == [("DONE", 2, None)]
+
+
+def test_error_of_the_last_attempt_of_a_task_is_seen_while_the_next_one_waits(shop: Shop) -> None:
+    @shop.app.saga(retry=QUICK)
+    async def trying(saga: Saga) -> str:
+        return await saga.step(shop.app.tasks["work"], "x")
+
+    shop.harness.fail(shop.app.tasks["work"], OSError("away"), times=1)
+    handle = trying.start()
+    while not (steps := handle.history()) or steps[0].attempt < 2:
+        for job, task in shop.harness._woken_or_due():
+            shop.harness._run(job, shop.app.tasks[task])
+    assert (steps[0].state, steps[0].error) == ("WAITING", "OSError: away")
     assert shop.settle(handle) == "COMPLETED"
 
 

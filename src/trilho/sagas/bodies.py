@@ -72,7 +72,7 @@ def key_of(saga_id: str, path: str) -> str:
 # ---- tasks
 
 
-def job_of(app: "Trilho", body: Body, saga_id: str, path: str, delay: float) -> NewJob:
+def job_of(app: "Trilho", body: Body, saga_id: str, path: str) -> NewJob:
     """One attempt of a task; raises TypeError, PayloadTooLarge for arguments that cannot be stored."""
     assert body.shape.task is not None
     producer = RowProducer()
@@ -81,7 +81,6 @@ def job_of(app: "Trilho", body: Body, saga_id: str, path: str, delay: float) -> 
         dict(body.kwargs),
         task_id=str(uuid_utils.uuid7()),
         headers={MARK: saga_id, KEY: key_of(saga_id, path)},
-        countdown=delay or None,
         producer=producer,
         unique=False,
         add_to_parent=False,
@@ -91,19 +90,12 @@ def job_of(app: "Trilho", body: Body, saga_id: str, path: str, delay: float) -> 
     return job
 
 
-def begin_task(journal: Journal, entry: Entry, body: Body, delay: float) -> Entry:
-    """Record the attempt and its job; both are written with the next commit."""
+def begin_task(journal: Journal, entry: Entry, body: Body) -> Entry:
+    """Record the attempt and its job; both are written with the next commit. The error of the last one stays to see."""
     assert body.shape.task is not None
-    job = job_of(journal.app, body, journal.run.id, entry.path, delay)
-    limit = None if body.timeout is None else journal.now() + timedelta(seconds=delay + body.timeout)
-    begun = replace(
-        entry,
-        state=OPEN,
-        job_id=job.id,
-        due_at=limit,
-        error=None,
-        failure=None,
-    )
+    job = job_of(journal.app, body, journal.run.id, entry.path)
+    limit = None if body.timeout is None else journal.now() + timedelta(seconds=body.timeout)
+    begun = replace(entry, state=OPEN, job_id=job.id, due_at=limit, failure=None)
     journal.put(begun)
     journal.jobs.append(job)
     return begun

@@ -52,10 +52,9 @@ class Throw:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """An attempt may begin, `delay` seconds from now."""
+    """An attempt may begin."""
 
     attempt: int
-    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,8 @@ def mismatch(entry: Entry, call: Call) -> Mismatch | None:
 
 
 def of_step(call: Call, entry: Entry | None, pause: Pause, now: datetime) -> Decision:
-    """A step or an undo. A task's attempt that failed waits in RETRY without a time, a function's with one.
+    """A step or an undo. A task's attempt that failed is in RETRY without a time until somebody looks, a function's has
+    one at once.
 
     A function that is OPEN was cut short with its process, which is nobody's attempt: the same one begins again.
     """
@@ -126,7 +126,10 @@ def _of_failed_attempt(entry: Entry, pause: Pause, now: datetime) -> Decision:
     seconds = pause(entry)
     if seconds is None:
         return Throw(replace(entry, state=FAILED), new=True)
-    return Begin(entry.attempt + 1, seconds)
+    if seconds > 0:
+        due = now + timedelta(seconds=seconds)
+        return Stay(due, replace(entry, due_at=due))
+    return Begin(entry.attempt + 1)
 
 
 def _of_ended(entry: Entry) -> Decision:

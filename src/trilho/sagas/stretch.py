@@ -243,7 +243,7 @@ class Stretch:
             assert isinstance(decision, Begin)
             begun = self._begun(new, entry, decision.attempt)
             if body.shape.task is not None:
-                begin_task(self.journal, begun, body, decision.delay)
+                begin_task(self.journal, begun, body)
                 self.suspend(self.journal.entries[call.path].due_at)
             with self._io():
                 make_ready(self.journal, begun)
