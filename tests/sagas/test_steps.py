@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.sagas.conftest import QUICK, Shop, do, refuse, undo, write
-from trilho import IdempotencyKey, PermanentError, Retry, Saga, SagaFailed, Tx
+from trilho import IdempotencyKey, PermanentError, Retry, Saga, SagaFailed, SagaTimeout, Tx
 
 
 class Order(BaseModel):
@@ -64,22 +64,23 @@ def test_results_pass_through_json_and_the_annotation_on_the_first_run_too(shop:
 
 
 def test_async_function_and_its_time_limit(shop: Shop) -> None:
-    began: list[str] = []
+    began: list[float] = []
 
     async def slow(seconds: float) -> str:
-        began.append("now")
+        began.append(seconds)
         await asyncio.sleep(seconds)
         return "slept"
 
-    @shop.app.saga
-    async def sleepy(saga: Saga, seconds: float) -> str:
-        return await saga.step(slow, seconds, timeout=0.2)
+    @shop.app.saga(retry=Retry(attempts=2, delay=0))
+    async def sleepy(saga: Saga, seconds: float, patient: bool) -> str:
+        retry = None if patient else Retry(give_up_on=(SagaTimeout,))
+        return await saga.step(slow, seconds, timeout=0.2, retry=retry)
 
-    quick, late = sleepy.start(0.0), sleepy.start(30.0)
+    quick, late, impatient = sleepy.start(0.0, True), sleepy.start(30.0, True), sleepy.start(40.0, False)
     assert shop.settle(quick) == "COMPLETED"
-    assert late.state == "COMPENSATED"
+    assert (late.state, impatient.state) == ("COMPENSATED", "COMPENSATED")
     assert "took longer than 0.2 s" in str(late.run().error)
-    assert len(began) == 2
+    assert sorted(began) == [0.0, 30.0, 30.0, 40.0]
 
 
 def test_step_began_when_its_body_did_however_late_it_is_recorded(shop: Shop) -> None:

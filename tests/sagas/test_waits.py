@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tests.events.world import Identity
 from tests.lab.poll import eventually
 from tests.sagas.conftest import Shop, do, refuse, undo
-from trilho import Event, Saga, SagaFailed, SagaStateError, SagaTimeout, UnknownSaga
+from trilho import Event, Retry, Saga, SagaFailed, SagaStateError, SagaTimeout, UnknownSaga
 from trilho.events.consumer import Consumer, ConsumerOptions
 from trilho.events.relay import Relay
 from trilho.sagas.delivery import Delivery
@@ -118,21 +118,52 @@ def test_time_limit_of_the_whole_run_undoes_it(shop: Shop) -> None:
     assert shop.effects() == ["a", "undo a a done"]
 
 
-def test_task_that_takes_too_long_is_ended_and_its_outcome_is_a_timeout(shop: Shop) -> None:
+def let_time_pass(shop: Shop) -> None:
+    """A minute, in which no worker comes for the task."""
+    shop.harness.advance(seconds=61)
+    shop.app.database.run(shop.app.sagas.wake_due)
+    while stretches := [row for row in shop.harness._due() if row[1] != "work"]:
+        for job, task in stretches:
+            shop.harness._run(job, shop.app.tasks[task])
+
+
+def test_task_that_takes_too_long_is_ended_and_gets_another_attempt_then_it_is_a_timeout(shop: Shop) -> None:
     @shop.app.saga
     async def limited(saga: Saga) -> None:
-        await saga.step(shop.app.tasks["work"], "a", timeout=60)
+        await saga.step(shop.app.tasks["work"], "a", timeout=60, retry=Retry(attempts=2, delay=5))
 
     handle = limited.start()
     [(job, task)] = shop.harness._woken_or_due()
     shop.harness._run(job, shop.app.tasks[task])  # its first stretch only: the task waits for a worker
-    shop.harness.advance(seconds=61)
-    shop.app.database.run(shop.app.sagas.wake_due)
-    [(stretch, task)] = [row for row in shop.harness._due() if row[1] != "work"]
-    shop.harness._run(stretch, shop.app.tasks[task])
+    let_time_pass(shop)
+    [step] = handle.history()
+    assert (step.state, step.attempt, step.timed_out) == ("RETRY", 1, True)
+    assert step.error == "step work took longer than it may"
+    assert step.due_at is not None
+    let_time_pass(shop)
+    [again] = handle.history()
+    assert (again.state, again.attempt, again.timed_out) == ("WAITING", 2, False)
+    assert shop.query("SELECT id FROM trilho.jobs WHERE task = 'work' AND finished_at IS NULL") == [(again.job_id,)]
+    let_time_pass(shop)
     assert shop.settle(handle) == "COMPENSATED"
     assert "SagaTimeout" in str(handle.run().error)
     assert shop.effects() == []
+
+
+def test_attempt_after_a_timeout_may_complete_the_task(shop: Shop) -> None:
+    @shop.app.saga
+    async def limited(saga: Saga) -> str:
+        return await saga.step(shop.app.tasks["work"], "a", timeout=60)
+
+    handle = limited.start()
+    [(job, task)] = shop.harness._woken_or_due()
+    shop.harness._run(job, shop.app.tasks[task])
+    let_time_pass(shop)
+    shop.harness.advance(seconds=5)
+    assert shop.settle(handle) == "COMPLETED"
+    [step] = handle.history()
+    assert (step.state, step.attempt, step.timed_out, step.error) == ("DONE", 2, False, None)
+    assert shop.effects() == ["a"]
 
 
 # ---- other sagas

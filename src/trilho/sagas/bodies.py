@@ -54,14 +54,14 @@ class Body:
 
     def pause(self, entry: Entry) -> float | None:
         """Seconds until the next attempt; None for no other."""
-        if not may_be_repeated(entry.failure):
+        if not may_be_repeated(entry):
             return None
         return pause_after(self.retry, entry.attempt, rebuilt(entry))
 
 
 def pause_after(retry: Retry, attempt: int, error: BaseException) -> float | None:
     """Seconds until the next attempt; None for no other."""
-    return None if isinstance(error, (PermanentError, SagaTimeout)) else retry.pause(attempt, error)
+    return None if isinstance(error, PermanentError) else retry.pause(attempt, error)
 
 
 def key_of(saga_id: str, path: str) -> str:

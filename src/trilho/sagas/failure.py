@@ -9,8 +9,9 @@ from trilho.jobs import codec
 from trilho.jobs.codec import shortened
 from trilho.sagas.record import Entry, Failure
 
-NEVER_AGAIN = frozenset({"WorkerLostError", "TaskRevokedError"})
-"""Ends of a job that another attempt would only repeat."""
+REVOKED = "TaskRevokedError"
+NEVER_AGAIN = frozenset({"WorkerLostError", REVOKED})
+"""Ends of a job that another attempt would only repeat, unless it was its time limit that revoked it."""
 
 
 def recorded(error: BaseException) -> Failure:
@@ -61,7 +62,8 @@ def exception_of(failure: str | None, error: str) -> Exception:
         return PermanentError(error)
 
 
-def may_be_repeated(failure: str | None) -> bool:
+def may_be_repeated(entry: Entry) -> bool:
     """Whether another attempt makes sense, whatever the policy allows."""
-    encoded = codec.loads(failure) if failure else None
-    return not (isinstance(encoded, dict) and encoded.get("exc_type") in NEVER_AGAIN)
+    encoded = codec.loads(entry.failure) if entry.failure else None
+    kind = encoded.get("exc_type") if isinstance(encoded, dict) else None
+    return kind not in NEVER_AGAIN or (entry.timed_out and kind == REVOKED)

@@ -133,8 +133,10 @@ class Saga:
 
             A function may take `tx: Tx` after its arguments, and what it writes there and its record are one commit; or
             an `IdempotencyKey`. The undo gets the step's arguments, and `result` if it has that parameter.
-            `timeout`, in seconds, is for each attempt. Raises what the step raised when no other attempt follows,
-            SagaTimeout, SagaLimit; TypeError for arguments that do not fit the step or its undo, or cannot be stored.
+            `timeout`, in seconds, is for each attempt, of a task from when it is put into its queue; an attempt that
+            takes longer has failed, and is followed by another one as `retry` has it. Raises what the step raised when
+            no other attempt follows, SagaTimeout, SagaLimit; TypeError for arguments that do not fit the step or its
+            undo, or cannot be stored.
             """
             ...
     else:

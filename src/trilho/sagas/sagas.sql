@@ -200,14 +200,18 @@ SELECT id, name, queue, stretch, correlation_id FROM trilho.wake_sagas(ARRAY(
     FOR UPDATE SKIP LOCKED));
 
 -- name: steps_ended
--- The jobs of steps came to their end: recorded in the same commit. A job that never began has left nothing behind.
+-- The jobs of steps came to their end: recorded in the same commit. A job that never began has left nothing behind. One
+-- that was revoked has failed for good, unless its time was over: then it is an attempt that failed.
 UPDATE trilho.saga_steps t SET
-    state = CASE j.state WHEN 'SUCCESS' THEN 'DONE' WHEN 'FAILURE' THEN 'RETRY' ELSE 'FAILED' END,
+    state = CASE WHEN j.state = 'SUCCESS' THEN 'DONE' WHEN j.state = 'FAILURE' OR t.timed_out THEN 'RETRY'
+                 ELSE 'FAILED' END,
     result = CASE WHEN j.state = 'SUCCESS' THEN j.result END,
-    error = CASE WHEN t.timed_out AND j.state = 'REVOKED' THEN 'it took longer than it may' ELSE j.error END,
+    error = CASE WHEN t.timed_out AND j.state = 'REVOKED' THEN t.kind || ' ' || t.name || ' took longer than it may'
+                 ELSE j.error END,
     failure = CASE WHEN j.state <> 'SUCCESS' THEN j.result END,
     atomic = t.atomic OR j.attempt = 0 AND t.attempt = 1,
-    due_at = NULL, ended_at = CASE WHEN j.state <> 'FAILURE' THEN clock_timestamp() END
+    due_at = NULL,
+    ended_at = CASE WHEN j.state = 'SUCCESS' OR j.state = 'REVOKED' AND NOT t.timed_out THEN clock_timestamp() END
 FROM trilho.jobs j
 WHERE t.job_id = ANY(%(ids)s) AND t.state = 'WAITING' AND j.id = t.job_id AND j.finished_at IS NOT NULL
 RETURNING t.saga_id;

@@ -256,7 +256,7 @@ class Stretch:
         """An attempt as it begins: its function is recorded at its end, with the time of now."""
         if known is None:
             return replace(new, started_at=self.journal.now())
-        return replace(known, attempt=attempt, atomic=new.atomic and known.atomic)
+        return replace(known, attempt=attempt, timed_out=False, atomic=new.atomic and known.atomic)
 
     def _look_again(self) -> None:
         """In tests every run is played anew after each step."""
