@@ -2,13 +2,19 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.sagas.conftest import QUICK, Shop, do, refuse, undo
-from trilho import DuplicateSaga, PermanentError, Saga, SagaFilter, SagaStateError, SagaStuck
+from trilho import DuplicateSaga, PermanentError, Saga, SagaFilter, SagaHandle, SagaStateError, SagaStuck
+from trilho.sagas import store
+
+OF_WORK = "WHERE task = 'work'"
+WAKE = store.SQL["wake"]
 
 
 def test_cancel_undoes_what_was_done(shop: Shop) -> None:
@@ -144,6 +150,51 @@ def test_undo_that_cannot_be_done_is_settled_by_hand(shop: Shop) -> None:
     handle.skip("2:undo")
     assert shop.settle(handle) == "COMPENSATED"
     assert shop.effects()[-1] == "undo a a done"
+
+
+def begun(shop: Shop, definition: Any) -> SagaHandle[Any]:
+    """A run whose first stretch has ended, and no other job has begun."""
+    handle: SagaHandle[Any] = definition.start()
+    [(job, task)] = shop.harness._woken_or_due()
+    shop.harness._run(job, shop.app.tasks[task])
+    return handle
+
+
+def test_task_that_waits_for_a_worker_is_settled_by_hand_and_does_not_run(shop: Shop) -> None:
+    @shop.app.saga
+    async def waiting(saga: Saga) -> str:
+        return await saga.step(shop.app.tasks["work"], "never")
+
+    handle = begun(shop, waiting)
+    handle.skip("1", "by hand")
+    assert shop.settle(handle) == "COMPLETED"
+    assert handle.get(1) == "by hand"
+    assert shop.effects() == []
+    assert shop.query(f"SELECT state, error FROM trilho.jobs {OF_WORK}") == [("REVOKED", "skipped by hand")]
+    [step] = handle.history()
+    assert (step.state, step.result) == ("SKIPPED", "by hand")
+
+
+def test_step_that_cannot_be_settled_by_hand_says_why_and_its_job_goes_on(shop: Shop) -> None:
+    @shop.app.saga
+    async def waiting(saga: Saga) -> None:
+        await saga.gather(saga.step(do, "a"), saga.step(shop.app.tasks["work"], "b"))
+
+    handle = begun(shop, waiting)
+    with pytest.raises(SagaStateError, match=r"WAITING, and step 1\.3\.1 has not begun: history"):
+        handle.skip("1.3.1")
+    with pytest.raises(SagaStateError, match=r"and step 1\.1\.1 has ended: it is DONE"):
+        handle.skip("1.1.1")
+    shop.query(f"UPDATE trilho.jobs SET state = 'STARTED', claim_token = '{uuid4()}', worker = '{uuid4()}' {OF_WORK}")
+    with pytest.raises(SagaStateError, match=r"and step 1\.2\.1 runs just now: wait for the end of job"):
+        handle.skip("1.2.1")
+    shop.query(f"UPDATE trilho.jobs SET state = 'PENDING', claim_token = NULL, worker = NULL {OF_WORK}")
+    shop.app.database.run(lambda connection: connection.execute(WAKE, {"ids": [handle.id]}))
+    with pytest.raises(SagaStateError, match="RUNNING, and a worker goes on with it just now"):
+        handle.skip("1.2.1")
+    assert shop.query(f"SELECT state FROM trilho.jobs {OF_WORK}") == [("PENDING",)]
+    assert shop.settle(handle) == "COMPLETED"
+    assert shop.effects() == ["a", "b"]
 
 
 def test_wait_is_settled_by_hand_with_a_result(shop: Shop) -> None:

@@ -121,12 +121,20 @@ def give_back(app: "Trilho", connection: Connection, ids: Sequence[str], token: 
     return waiting
 
 
-def cancel_waiting(app: "Trilho", connection: Connection, job_id: str, reason: str = "cancelled") -> bool:
-    """End a job that waits; whether it did."""
+def cancel_waiting(
+    app: "Trilho",
+    connection: Connection,
+    job_id: str,
+    reason: str = "cancelled",
+    before: Callable[[], None] = lambda: None,
+) -> bool:
+    """End a job that waits; whether it did. `before` is called in the same transaction, once nobody can claim the job,
+    and may raise."""
     with brief_transaction(connection, app.settings.lease):
         job = store.seize(connection, job_id, uuid4())
         if job is None:
             return False
+        before()
         conclusion = _conclude(app, connection, [job], revoke(reason))
     follow_up(app, conclusion)
     return True

@@ -114,8 +114,8 @@ class SagaHandle(Generic[R]):
     def skip(self, step: str | int, result: Any = None) -> SagaRun:
         """Settle a step, wait or undo that does not come to its end by itself: it counts as done, with this result.
 
-        `step` is its number as in `history()`. Raises UnknownSaga, SagaStateError where the step has ended, has not
-        begun, or has a job that still runs.
+        `step` is its number as in `history()`. A job of it that waits for a worker is revoked. Raises UnknownSaga,
+        SagaStateError where the step has ended, has not begun, or runs just now.
         """
         steering.skip(self._app, self.id, str(step), codec.dumps(result))
         return self.run()

@@ -269,11 +269,20 @@ UPDATE trilho.sagas SET state = 'COMPENSATING', verdict = 'called off', finished
                         error = 'its caller ' || parent_id || ' is undone'
 WHERE id = %(id)s AND state = 'COMPLETED';
 
+-- name: standing
+-- How an entry stands, and its job if that has not ended, nor is about to in this transaction.
+SELECT t.state, j.id AS job_id, j.state AS job_state
+FROM trilho.saga_steps t
+LEFT JOIN trilho.jobs j ON j.id = t.job_id AND j.finished_at IS NULL AND j.id IS DISTINCT FROM %(revoked)s
+WHERE t.saga_id = %(id)s AND t.path = %(path)s;
+
 -- name: settle_entry
--- A person gives the result of an entry that has none; one whose job still runs is left alone.
+-- A person gives the result of an entry that has none; one whose job still runs is left alone. `revoked` is a job that
+-- waited, and ends in this transaction.
 UPDATE trilho.saga_steps t SET state = 'SKIPPED', result = %(result)s, due_at = NULL, ended_at = clock_timestamp()
 WHERE saga_id = %(id)s AND path = %(path)s AND (state IN ('WAITING', 'RETRY') OR kind = 'undo' AND state = 'FAILED')
-  AND NOT EXISTS (SELECT FROM trilho.jobs j WHERE j.id = t.job_id AND j.finished_at IS NULL)
+  AND NOT EXISTS (SELECT FROM trilho.jobs j
+                  WHERE j.id = t.job_id AND j.finished_at IS NULL AND j.id IS DISTINCT FROM %(revoked)s)
 RETURNING path;
 
 -- name: await

@@ -8,9 +8,10 @@ from psycopg.errors import LockNotAvailable
 
 from trilho.db.pool import Connection
 from trilho.errors import SagaStateError, UnknownSaga
-from trilho.jobs.job import NewJob
+from trilho.jobs.aftermath import cancel_waiting
+from trilho.jobs.job import WAITING, NewJob
 from trilho.sagas import store
-from trilho.sagas.record import COMPENSATED, LIVE, STUCK
+from trilho.sagas.record import COMPENSATED, LIVE, OPEN, RETRY, STUCK
 
 if TYPE_CHECKING:
     from trilho.app import Trilho
@@ -46,21 +47,58 @@ def retry(app: "Trilho", saga_id: str) -> None:
 
 
 def skip(app: "Trilho", saga_id: str, path: str, result: str) -> None:
-    """Settle an entry by hand; a run that was STUCK because of it goes on."""
+    """Settle an entry by hand; a run that was STUCK because of it goes on, and a job that waits is revoked."""
 
     def verb(connection: Connection) -> list[NewJob]:
-        with connection.transaction():
-            run = _locked(connection, saga_id, LIVE | {STUCK}, f"skip step {path} of")
-            settled = run.stretch is None and store.changed(
-                connection, "settle_entry", id=saga_id, path=path, result=result
-            )
-            if not settled:
-                reason = f"{run.state}, and step {path} has ended, has not begun, or runs just now"
-                raise SagaStateError(saga_id, reason, f"skip step {path} of")
-            store.changed(connection, "resume", id=saga_id)
-            return _woken(connection, saga_id)
+        woken: list[NewJob] = []
+
+        def settle(revoked: str | None = None) -> None:
+            woken.extend(_settled(connection, saga_id, path, result, revoked))
+
+        entry = _standing(connection, saga_id, path)
+        job = None if entry is None or entry.job_state not in WAITING else entry.job_id
+        if job is None or not cancel_waiting(app, connection, job, "skipped by hand", lambda: settle(job)):
+            with connection.transaction():
+                settle()
+        return woken
 
     app.enqueuer.jobs.committed(app.database.run(verb))
+
+
+def _settled(connection: Connection, saga_id: str, path: str, result: str, revoked: str | None) -> list[NewJob]:
+    action = f"skip step {path} of"
+    run = _locked(connection, saga_id, LIVE | {STUCK}, action)
+    values = {"id": saga_id, "path": path, "result": result, "revoked": revoked}
+    if run.stretch is not None or not store.changed(connection, "settle_entry", **values):
+        because = not_settled_because(path, _standing(connection, saga_id, path, revoked))
+        raise SagaStateError(saga_id, f"{run.state}, and {because}", action)
+    store.changed(connection, "resume", id=saga_id)
+    return _woken(connection, saga_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an entry stands, and its job if that has not ended."""
+
+    state: str
+    job_id: str | None = None
+    job_state: str | None = None
+
+
+def _standing(connection: Connection, saga_id: str, path: str, revoked: str | None = None) -> Standing | None:
+    row = connection.execute(store.SQL["standing"], {"id": saga_id, "path": path, "revoked": revoked}).fetchone()
+    return None if row is None else Standing(*row)
+
+
+def not_settled_because(path: str, entry: Standing | None) -> str:
+    """Why a person cannot settle an entry, and what to do."""
+    if entry is None:
+        return f"step {path} has not begun: history() has the numbers of the steps that have"
+    if entry.state not in (OPEN, RETRY):
+        return f"step {path} has ended: it is {entry.state}"
+    if entry.job_state is not None and entry.job_state not in WAITING:
+        return f"step {path} runs just now: wait for the end of job {entry.job_id}, or cancel() the run"
+    return "a worker goes on with it just now, or will in a moment: try again then"
 
 
 @dataclass(frozen=True, slots=True)
