@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tests.events.world import Identity
 from tests.lab.poll import eventually
 from tests.sagas.conftest import Shop, do, refuse, undo
-from trilho import Event, Retry, Saga, SagaFailed, SagaStateError, SagaTimeout, UnknownSaga
+from trilho import DuplicateSaga, Event, Retry, Saga, SagaFailed, SagaStateError, SagaTimeout, UnknownSaga
 from trilho.events.consumer import Consumer, ConsumerOptions
 from trilho.events.relay import Relay
 from trilho.sagas.delivery import Delivery
@@ -146,7 +146,7 @@ def test_task_that_takes_too_long_is_ended_and_gets_another_attempt_then_it_is_a
     assert shop.query("SELECT id FROM trilho.jobs WHERE task = 'work' AND finished_at IS NULL") == [(again.job_id,)]
     let_time_pass(shop)
     assert shop.settle(handle) == "COMPENSATED"
-    assert "SagaTimeout" in str(handle.run().error)
+    assert handle.run().error == "SagaTimeout: step work took longer than it may"
     assert shop.effects() == []
 
 
@@ -313,7 +313,10 @@ def test_run_that_is_not_its_own_can_be_neither_called_nor_undone(shop: Shop) ->
     shop.settle(handle)
     other = stranger.start()
     assert shop.settle(other) == "COMPENSATED"
-    assert "DuplicateSaga" in str(other.run().error)
+    assert other.run().error == f"DuplicateSaga: {DuplicateSaga('p/2')}"
+    with pytest.raises(SagaFailed) as failed:
+        other.get(1)
+    assert str(failed.value.__cause__) == str(DuplicateSaga("p/2"))
     assert shop.app.sagas.get("p/2").state == "COMPLETED"
 
 

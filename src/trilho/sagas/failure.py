@@ -37,10 +37,9 @@ def _words(error: BaseException) -> list[Any]:
 
 def rebuilt(entry: Entry) -> Exception:
     """The exception of an entry that failed, of its own class where that can be made from what is recorded."""
-    if entry.timed_out:
-        error: Exception = SagaTimeout(entry.error or f"{entry.name} took too long")
-    else:
-        error = exception_of(entry.failure, entry.error or f"{entry.kind} {entry.path} ({entry.name}) failed")
+    error = exception_of(entry.failure, entry.error or f"{entry.kind} {entry.path} ({entry.name}) failed")
+    if entry.timed_out and not isinstance(error, SagaTimeout):
+        error = SagaTimeout(entry.error or f"{entry.name} took too long")
     error.add_note(f"in {entry.kind} {entry.path} of the saga: {entry.name}")
     return error
 
@@ -55,11 +54,14 @@ def exception_of(failure: str | None, error: str) -> Exception:
         found = getattr(found, name, None)
     if not (isinstance(found, type) and issubclass(found, Exception)):
         return PermanentError(error)
-    words = encoded.get("exc_message")
+    told = encoded.get("exc_message")
+    words = tuple(told) if isinstance(told, (list, tuple)) else (told,)
     try:
-        return found(*words) if isinstance(words, (list, tuple)) else found(words)
+        made = found(*words)
+        made.args = words  # a class that makes a text of its argument has made it already
     except Exception:  # a class that cannot be made from its arguments alone
         return PermanentError(error)
+    return made
 
 
 def may_be_repeated(entry: Entry) -> bool:
