@@ -1,6 +1,7 @@
 """Bad input is told clearly, and as early as it can be seen."""
 
 import asyncio
+import math
 import random
 from typing import Any
 
@@ -201,6 +202,28 @@ async def not_named(saga: Saga) -> Any:
     return await saga.wait_event("paid", key=1)
 
 
+async def no_policy(saga: Saga) -> Any:
+    return await saga.step(do, "x", retry=3)  # type: ignore[call-overload]
+
+
+def no_time(call: str, time: Any) -> Any:
+    async def waiting(saga: Saga) -> Any:
+        match call:
+            case "sleep":
+                await saga.sleep(time)
+            case "signal":
+                await saga.wait_signal("go", timeout=time)
+            case "event":
+                await saga.wait_event("paid", key=1, timeout=time)
+            case "step":
+                await saga.step(in_the_background, timeout=time)
+
+    return waiting
+
+
+async def in_the_background() -> None: ...
+
+
 async def limited(saga: Saga) -> Any:
     return await saga.step(do, "x", timeout=1)
 
@@ -226,6 +249,16 @@ async def limited(saga: Saga) -> Any:
         (wait_not_awaited, "wait_signal packed: made"),
         (left_behind, "a step is a task or a function"),
         (plain_call, "saga.call takes a saga made by @app.saga, not <function no_step"),
+        (no_policy, "TypeError: step do: retry= must be a Retry(attempts=..., delay=...), not 3"),
+        (no_time("sleep", "5"), "TypeError: saga.sleep() takes seconds or a timedelta, not '5'"),
+        (no_time("sleep", None), "TypeError: saga.sleep() takes seconds or a timedelta, not None"),
+        (
+            no_time("sleep", math.nan),
+            "ValueError: saga.sleep() takes seconds or a timedelta, of a hundred years at most",
+        ),
+        (no_time("signal", 1e18), "ValueError: wait_signal: timeout= takes seconds"),
+        (no_time("event", True), "TypeError: wait_event: timeout= takes seconds"),
+        (no_time("step", "5"), "TypeError: step in_the_background: timeout= takes seconds"),
         (limited, "timeout= needs a task or an `async def`"),
     ],
 )
@@ -235,6 +268,38 @@ def test_mistakes_in_the_function_end_the_run_with_a_clear_error(shop: Shop, fun
     assert told in str(handle.run().error)
     with pytest.raises(SagaFailed):
         handle.get(1)
+
+
+def test_task_whose_result_cannot_be_stored_is_not_run_again(shop: Shop) -> None:
+    runs: list[int] = []
+
+    @shop.app.task(shared=False, name="unstorable")
+    def unstorable() -> Any:
+        runs.append(1)
+        return object()
+
+    @shop.app.saga
+    async def calling(saga: Saga) -> None:
+        await saga.step(unstorable)
+
+    handle = calling.start()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert "the result cannot be stored as JSON" in str(handle.run().error)
+    assert runs == [1]
+
+
+def test_result_given_by_hand_has_its_limits(shop: Shop) -> None:
+    @shop.app.saga
+    async def waiting(saga: Saga) -> Any:
+        return await saga.wait_signal("never")
+
+    handle = waiting.start()
+    shop.settle(handle)
+    with pytest.raises(PayloadTooLarge, match="the result of step 1: 2000002 bytes"):
+        handle.skip(1, "x" * 2_000_000)
+    with pytest.raises(TypeError):
+        handle.skip(1, object())
+    assert shop.settle(handle) == "WAITING"
 
 
 def test_call_after_the_end_is_refused(shop: Shop) -> None:

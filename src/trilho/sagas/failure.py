@@ -10,8 +10,9 @@ from trilho.jobs.codec import shortened
 from trilho.sagas.record import Entry, Failure
 
 REVOKED = "TaskRevokedError"
-NEVER_AGAIN = frozenset({"WorkerLostError", REVOKED})
-"""Ends of a job that another attempt would only repeat, unless it was its time limit that revoked it."""
+NEVER_AGAIN = frozenset({"WorkerLostError", "EncodeError", REVOKED})
+"""Ends of a job that another attempt would only repeat (a lost worker, a result that cannot be stored), unless it was
+its time limit that revoked it."""
 
 
 def recorded(error: BaseException) -> Failure:

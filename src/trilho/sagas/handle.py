@@ -115,9 +115,12 @@ class SagaHandle(Generic[R]):
         """Settle a step, wait or undo that does not come to its end by itself: it counts as done, with this result.
 
         `step` is its number as in `history()`. A job of it that waits for a worker is revoked. Raises UnknownSaga,
-        SagaStateError where the step has ended, has not begun, or runs just now.
+        SagaStateError where the step has ended, has not begun, or runs just now, TypeError for a result that cannot be
+        stored, PayloadTooLarge.
         """
-        steering.skip(self._app, self.id, str(step), codec.dumps(result))
+        text = codec.dumps(result)
+        codec.ensure_fits(f"the result of step {step}", len(text), self._app.settings.max_payload)
+        steering.skip(self._app, self.id, str(step), text)
         return self.run()
 
     # ---- the same for asyncio

@@ -13,7 +13,7 @@ from trilho.jobs.task import Task
 from trilho.log import get_logger
 from trilho.sagas import record
 from trilho.sagas.bodies import Body
-from trilho.sagas.definition import SagaDefinition
+from trilho.sagas.definition import LONGEST_TIMEOUT, SagaDefinition
 from trilho.sagas.promise import promised
 from trilho.sagas.shape import IdempotencyKey, undo_call
 from trilho.sagas.stretch import Stretch, Undoing
@@ -150,7 +150,11 @@ class Saga:
             shape.bound(args)
             if timeout is not None and shape.task is None and not shape.is_async:
                 raise TypeError(f"step {shape.name}: timeout= needs a task or an `async def`, others cannot be ended")
-            body = Body(shape, args, {}, retry or options.retry, _seconds(timeout))
+            if not isinstance(retry, Retry | None):
+                raise TypeError(
+                    f"step {shape.name}: retry= must be a Retry(attempts=..., delay=...), not {retry!r:.80}"
+                )
+            body = Body(shape, args, {}, retry or options.retry, _limit(f"step {shape.name}: timeout=", timeout))
             if undo is None:
                 return await stretch.step(body, None)
             undoing = sagas.shape(undo)
@@ -193,7 +197,7 @@ class Saga:
     @promised
     async def sleep(self, seconds: float | timedelta) -> None:
         """Wait, for as long as you like: a suspended run costs nothing."""
-        self._stretch.sleep(_seconds(seconds) or 0.0)
+        self._stretch.sleep(_seconds("saga.sleep()", seconds))
 
     @overload
     async def wait_signal(self, name: str, *, timeout: float | timedelta | None = None) -> Any: ...
@@ -202,7 +206,7 @@ class Saga:
     @promised
     async def wait_signal(self, name: str, *, timeout: float | timedelta | None = None, into: Any = None) -> Any:
         """The data of the next signal of this name, also of one that came before; raises SagaTimeout."""
-        return _into(into, self._stretch.wait_signal(name, _seconds(timeout)))
+        return _into(into, self._stretch.wait_signal(name, _limit("wait_signal: timeout=", timeout)))
 
     @overload
     async def wait_event(self, topic: str, *, key: Any, timeout: float | timedelta | None = None) -> Any: ...
@@ -218,7 +222,7 @@ class Saga:
 
         The topic has to be among the saga's `events=`.
         """
-        return _into(into, self._stretch.wait_event(topic, key, _seconds(timeout)))
+        return _into(into, self._stretch.wait_event(topic, key, _limit("wait_event: timeout=", timeout)))
 
     # ---- values that are made once
 
@@ -237,8 +241,18 @@ class Saga:
         return self._stretch.patched(name)
 
 
-def _seconds(time: float | timedelta | None) -> float | None:
-    return time.total_seconds() if isinstance(time, timedelta) else time
+def _limit(what: str, time: float | timedelta | None) -> float | None:
+    return None if time is None else _seconds(what, time)
+
+
+def _seconds(what: str, time: float | timedelta) -> float:
+    """Raises TypeError for what is no time, ValueError for one that no clock reaches."""
+    seconds = time.total_seconds() if isinstance(time, timedelta) else time
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"{what} takes seconds or a timedelta, not {time!r:.80}")
+    if not seconds <= LONGEST_TIMEOUT:
+        raise ValueError(f"{what} takes seconds or a timedelta, of a hundred years at most, not {time!r:.80}")
+    return max(0.0, seconds)
 
 
 def _into(wanted: Any, value: Any) -> Any:
