@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sagas.conftest import Shop, do
+from tests.sagas.conftest import Shop, do, refuse, undo
 from tests.sagas.test_determinism import redefined
 from trilho import Saga
 
@@ -140,6 +140,23 @@ def test_function_that_swallows_the_end_of_its_stretch_goes_on_in_another(shop: 
     shop.harness.advance(seconds=10)
     assert shop.settle(handle) == "COMPLETED"
     assert shop.effects() == ["a"]
+
+
+def test_function_that_swallows_the_limit_of_its_record_is_undone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trilho.sagas.journal.MOST_ENTRIES", 5)
+
+    @shop.app.saga
+    async def persistent(saga: Saga) -> None:
+        await saga.step(do, "a", undo=undo)
+        while endless():
+            with suppress(Exception):
+                await saga.step(refuse, "no")
+
+    handle = persistent.start()
+    assert shop.settle(handle) == "COMPENSATED"
+    assert "has recorded 5 steps" in str(handle.run().error)
+    assert len(turns) < 200
+    assert shop.effects() == ["a", "undo a a done"]
 
 
 def test_function_is_played_as_it_would_be_awaited(shop: Shop) -> None:

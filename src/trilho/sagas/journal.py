@@ -47,6 +47,7 @@ class Journal:
     jobs: list[NewJob] = field(default_factory=list)
     size: int = 0
     cancelled: bool = False
+    full: SagaLimit | None = None  # what told the function that nothing more can be recorded
     values: dict[str, Any] = field(default_factory=dict)  # results of this stretch's bodies that nobody has got yet
     unused_tx: Tx | None = None
     in_body: str | None = None  # the idempotency key of the function that runs
@@ -109,9 +110,13 @@ class Journal:
 
     def _ensure_room(self, entry: Entry) -> None:
         if len(self.entries) >= MOST_ENTRIES:
-            raise SagaLimit(f"saga {self.run.id!r} has recorded {MOST_ENTRIES} steps: split it with saga.call()")
-        if self.size + _size(entry) > MOST_BYTES:
-            raise SagaLimit(f"the record of saga {self.run.id!r} has {MOST_BYTES} bytes: let steps return references")
+            told = f"saga {self.run.id!r} has recorded {MOST_ENTRIES} steps: split it with saga.call()"
+        elif self.size + _size(entry) > MOST_BYTES:
+            told = f"the record of saga {self.run.id!r} has {MOST_BYTES} bytes: let steps return references"
+        else:
+            return
+        self.full = SagaLimit(told)
+        raise self.full
 
     def settle(self) -> None:
         """Make durable what another try could decide otherwise: a body is about to depend on it."""

@@ -119,7 +119,7 @@ class RunOfStretch:
             self.stretch.ensure_awaited()
             return self._dumped(value), None
         except (Suspended, Stopped):
-            return "null", None
+            return "null", self.journal.full
         except Exception as error:
             return "null", error
         except asyncio.CancelledError as error:

@@ -87,7 +87,7 @@ class Stretch:
     @property
     def hopeless(self) -> bool:
         """Whether the code goes on though it was told, again and again, that nothing of it counts."""
-        ended = not (self.mismatch is None and self.abandoned is None)
+        ended = not (self.mismatch is None and self.abandoned is None and self.journal.full is None)
         return self._halted or (ended and self.scope.out_of_patience)
 
     def halt(self) -> Coroutine[Any, Any, None]:
@@ -121,6 +121,8 @@ class Stretch:
         checked(f"the name of {kind} {name!r:.80}", name, LONGEST_NAME)
         call = Call(self.scope.next(), kind, name)
         self.visited.add(call.path)
+        if self.journal.full is not None and call.path not in self.journal.entries:
+            self.scope.refused += 1
         if call.path not in self.journal.entries and any(p.startswith(f"{call.path}.") for p in self.journal.entries):
             self._stop(f"the code does not fit the record at step {call.path}: recorded is a gather, the code has "
                        f"{kind} {name!r} now")  # fmt: skip
