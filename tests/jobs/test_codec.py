@@ -111,3 +111,19 @@ def test_shortened_text_is_bounded(text: str) -> None:
 )
 def test_what_is_read_is_what_python_reads(text: str) -> None:
     assert repr(codec.loads(text)) == repr(json.loads(text))
+
+
+def nested(levels: int) -> Any:
+    value: Any = "\\[\ud83d"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_nesting_that_a_reader_may_not_take_is_refused() -> None:
+    args, _ = codec.dump_arguments("work", [nested(codec.DEEPEST - 1), [], {}], {}, 10_000)
+    assert codec.loads(args)[1:] == [[], {}]
+    codec.dump_arguments("work", [[]] * 1_000, {"\ud800": [float("nan"), "[" * 1_000]}, 10_000)
+    for levels in (codec.DEEPEST, 960, 20_000):
+        with pytest.raises(TypeError, match=r"argument.* work cannot be stored"):
+            codec.dump_arguments("work", [], {"x": nested(levels)}, 100_000)

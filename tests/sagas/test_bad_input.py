@@ -1,6 +1,7 @@
 """Bad input is told clearly, and as early as it can be seen."""
 
 import asyncio
+import json
 import math
 import random
 from typing import Any
@@ -46,6 +47,8 @@ def test_arguments_that_cannot_be_stored_are_refused_at_start(shop: Shop) -> Non
         anything.start(object())
     with pytest.raises(PayloadTooLarge, match="TRILHO_MAX_PAYLOAD"):
         anything.start("x" * 2_000_000)
+    with pytest.raises(TypeError, match="nested deeper than 200 levels"):
+        anything.start(json.loads("[" * 300 + "]" * 300))
     for bad in ("", "x" * 201, "a\x00", 7):
         with pytest.raises(ValueError, match="id="):
             anything.start(1, id=bad)

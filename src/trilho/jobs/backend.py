@@ -127,7 +127,7 @@ class PostgresBackend(BaseBackend):  # type: ignore[misc]
     def _text(self, task_id: str, result: Any, state: str) -> str:
         encoded = self.encode_result(result, state)
         try:
-            text = codec.dumps(encoded)
+            text = codec.stored(encoded)
             if state in states.EXCEPTION_STATES and isinstance(encoded, dict) and len(text) > codec.MAX_ERROR:
                 text = codec.dumps(encoded | {"exc_message": [codec.shortened(str(encoded.get("exc_message")))]})
             codec.ensure_fits(f"the result of job {task_id}", len(text), self.app.settings.max_payload)

@@ -38,6 +38,27 @@ def dumps(value: Any) -> str:
     return text
 
 
+DEEPEST = 200
+"""Levels of lists and objects, that of all arguments among them. Fast readers of JSON take no more, and Python's own,
+deep in the stack of a worker, takes less than a thousand."""
+
+
+def stored(value: Any) -> str:
+    """JSON text of what a user gives to be kept; raises TypeError, ValueError or RecursionError for what cannot be."""
+    text = dumps(value)
+    if text.count("[") + text.count("{") > DEEPEST and _is_too_deep(text):
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+    return text
+
+
+def _is_too_deep(text: str) -> bool:
+    try:
+        from_json(text.replace(r"\ud", r"\u0"))  # half of a surrogate pair, which it refuses, is no question of depth
+    except ValueError:
+        return True
+    return False
+
+
 def loads(text: str | None) -> Any:
     """The value of a JSON text; None for no text."""
     if text is None:
@@ -51,7 +72,7 @@ def loads(text: str | None) -> Any:
 def dump_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> tuple[str, str]:
     """Both argument texts; raises TypeError that names the argument, or PayloadTooLarge above `limit` bytes."""
     try:
-        texts = dumps(list(args)), dumps(dict(kwargs)) if kwargs else "{}"
+        texts = stored(list(args)), stored(dict(kwargs)) if kwargs else "{}"
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(_culprit(task, args, kwargs) or f"the arguments of {task} cannot be stored: {error}") from error
     ensure_fits(f"the arguments of {task}", len(texts[0]) + len(texts[1]), limit)
@@ -71,7 +92,7 @@ def _culprit(task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str |
     named = [(f"argument {index}", value) for index, value in enumerate(args)]
     for name, value in named + [(f"argument {key!r}", value) for key, value in kwargs.items()]:
         try:
-            dumps(value)
+            stored(value)
         except (TypeError, ValueError, RecursionError) as error:
             return f"{name} of {task} cannot be stored as JSON: {error} (it is a {type(value).__name__})"
     return None

@@ -209,7 +209,7 @@ def is_ending(error: asyncio.CancelledError) -> bool:
 def _stored(journal: Journal, shape: Shape, value: Any) -> tuple[str, Any]:
     """A result as it is recorded, and as the record gives it back."""
     try:
-        text = codec.dumps(value)
+        text = codec.stored(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError(f"step {shape.name} returned what cannot be stored as JSON: {error}") from error
     try:

@@ -166,7 +166,7 @@ class RunOfStretch:
             return "null"
         what = f"the result of saga {self.run.name}"
         try:
-            text = codec.dumps(value)
+            text = codec.stored(value)
         except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(f"{what} cannot be stored as JSON: {error}") from error
         codec.ensure_fits(what, len(text), self.app.settings.max_payload)
