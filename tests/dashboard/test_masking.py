@@ -36,6 +36,15 @@ def test_passwords_in_urls_are_masked_in_any_text() -> None:
     assert "hunter2" not in shown("OperationalError: amqp://user:hunter2@host is away")
 
 
+def test_half_of_a_surrogate_pair_is_written_out() -> None:
+    assert json.loads(shown('["\\ud800"]')) == [r"\ud800"]
+
+
+@pytest.mark.parametrize("depth", [500, 9_000])
+def test_no_depth_hides_a_secret_from_the_mask(depth: int) -> None:
+    assert "4111" not in shown('{"card": "4111", "x": ' + "[" * depth + '{"pin": "4111"}' + "]" * depth + "}")
+
+
 @given(JSON)
 def test_masking_keeps_the_shape_and_the_text_stays_short(value: object) -> None:
     assert len(shown(json.dumps(value))) <= LONGEST + 1

@@ -58,6 +58,24 @@ def test_any_json_result_is_shown_as_it_is(app: Trilho, client: Client, change: 
     assert client.get(f"/tasks/{job_id}").json()["result"] == result
 
 
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        ({"__type__": "base64", "__value__": "/w=="}, {"__type__": "base64", "__value__": "/w=="}),
+        ({"__type__": "bytes", "__value__": "é"}, "é"),
+        ({"__type__": "datetime", "__value__": "2026-11-23T10:00:00"}, "2026-11-23T10:00:00"),
+        ({"__type__": "datetime", "__value__": "noon"}, {"__type__": "datetime", "__value__": "noon"}),
+        (["\ud800", float("inf")], [r"\ud800", "Infinity"]),
+    ],
+)
+def test_a_result_that_is_no_plain_json_is_shown(
+    app: Trilho, client: Client, change: Change, result: object, shown: object
+) -> None:
+    job_id = enqueue(app)
+    change(job_id, state="SUCCESS", result=json.dumps(result), progress=json.dumps(result))
+    assert client.get(f"/tasks/{job_id}").json()["result"] == shown
+
+
 def test_a_job_that_waits_for_a_later_time_says_when(app: Trilho, client: Client) -> None:
     shown = client.get(f"/tasks/{enqueue(app, countdown=3600)}").json()
     assert shown["status"] == "PENDING"

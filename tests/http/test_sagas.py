@@ -1,5 +1,6 @@
 """`/sagas`, in the router that an application mounts."""
 
+import json
 from collections.abc import Iterator
 from typing import get_args
 
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 
 from tests.http.conftest import Client
 from tests.http.server import served
+from tests.lab import database as databases
 from trilho import Saga, Trilho
 from trilho.http import install, sagas_router
 from trilho.http.sagas import State
@@ -56,3 +58,33 @@ def test_runs_are_steered(client: Client) -> None:
 def test_unknown_run_is_404(client: Client, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:trilho:problem:unknown-saga")
+
+
+STORED = [
+    ('"\\ud800"', r"\ud800"),
+    ('{"__type__": "base64", "__value__": "/w=="}', {"__type__": "base64", "__value__": "/w=="}),
+    ('{"__type__": "nobody knows", "__value__": 1}', {"__type__": "nobody knows", "__value__": 1}),
+    ("[NaN, 1e999]", ["NaN", "Infinity"]),
+    ("[" * 190 + "]" * 190, json.loads("[" * 190 + "]" * 190)),
+    ("[" * 5000 + "]" * 5000, None),
+]
+
+
+def test_no_value_that_is_stored_keeps_a_run_from_being_shown(client: Client, database: str) -> None:
+    rows = "INSERT INTO trilho.sagas (id, name, version, state, queue, args, result, correlation_id, listens_from)"
+    steps = "INSERT INTO trilho.saga_steps (saga_id, path, kind, name, state, args, result, ended_at)"
+    with databases.connect(database) as connection:
+        for number, (text, _) in enumerate(STORED):
+            row = (f"odd-{number}", f'{{"what": {text}}}', text)
+            connection.execute(f"{rows} VALUES (%s, 'odd', 1, 'WAITING', 'q', %s, %s, 'odd', now())".encode(), row)
+            step = f"{steps} VALUES (%s, '1', 'step', 'pack', 'DONE', '[]', %s, now())"
+            connection.execute(step.encode(), (f"odd-{number}", text))
+    listed = {run["id"]: run for run in client.get("/sagas").json()["items"]}
+    for number, (_, shown) in enumerate(STORED):
+        run = client.get(f"/sagas/odd-{number}").json()
+        assert listed[run["id"]]["args"] == run["args"]
+        if shown is not None:
+            assert (run["args"], run["result"], run["history"][0]["result"]) == ({"what": shown}, shown, shown)
+        assert client.post(f"/sagas/odd-{number}/signal", json={"name": "go"}).status_code == 200
+    for headers in ({"Accept": "text/html"}, {}):
+        assert client.get("/trilho/op/odd", headers=headers).status_code == 200

@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from trilho.jobs.display import LEFT_OUT, displayable
+
 SECRET = re.compile(
     r"pass(word|wd|phrase)?|secret|token|api_?key|authori[sz]ation|credential|cookie|(?<!dis)card|cvv|cvc|iban|(^|[_-])pin$|ssn|cpf"
     r"|private_?key|signature",
@@ -17,9 +19,11 @@ _URL = re.compile(r"(\w+://)[^/\s:@\"']*:[^/\s@\"']*@")
 def shown(text: str) -> str:
     """JSON text with the values of secret names masked, at most 400 characters; other text is shortened only."""
     try:
-        value = json.loads(text)
+        value = displayable(json.loads(text))
     except ValueError:
         return shortened(text)
+    except RecursionError:  # too deep to be masked
+        return LEFT_OUT
     return shortened(json.dumps(masked(value), ensure_ascii=False))
 
 

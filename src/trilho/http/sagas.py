@@ -1,6 +1,6 @@
 """Routes that show the runs of sagas and steer them; a router that the application mounts."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -11,12 +11,18 @@ from trilho.app import Trilho
 from trilho.db.text import is_storable
 from trilho.errors import UnknownSaga
 from trilho.http.problems import documented
+from trilho.jobs.display import displayable
 from trilho.sagas.handle import SagaHandle
 from trilho.sagas.record import MAX_ID
 from trilho.sagas.view import SagaFilter, SagaRun, SagaStep
 
 State = Literal["RUNNING", "WAITING", "COMPENSATING", "COMPLETED", "COMPENSATED", "STUCK"]
 SagaId = Annotated[str, Path(description="The id of the run.")]
+
+
+def _shown(row: object, fields: Mapping[str, object]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in fields}
+    return values | {name: displayable(values[name]) for name in ("args", "result")}
 
 
 class SagaOut(BaseModel):
@@ -40,7 +46,7 @@ class SagaOut(BaseModel):
     @classmethod
     def of(cls, run: SagaRun) -> Self:
         """As shown."""
-        return cls(**{name: getattr(run, name) for name in SagaOut.model_fields})
+        return cls(**_shown(run, SagaOut.model_fields))
 
 
 class StepOut(BaseModel):
@@ -65,7 +71,7 @@ class StepOut(BaseModel):
     @classmethod
     def of(cls, step: SagaStep) -> Self:
         """As shown."""
-        return cls(**asdict(step))
+        return cls(**_shown(step, StepOut.model_fields))
 
 
 class SagaDetail(SagaOut):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from trilho.jobs.display import displayable
 from trilho.jobs.job import SUCCESS, Job
 
 _EXAMPLE_ID = "01937d6f-6f0e-7cc1-a5b0-1d5f3f6f2a11"
@@ -93,7 +94,7 @@ class TaskOut(BaseModel):
             attempt=job.attempt,
             max_attempts=job.max_attempts,
             progress=progress_of(job),
-            result=job.result if job.state == SUCCESS else None,  # else it is Celery's form of the exception
+            result=displayable(job.result) if job.state == SUCCESS else None,  # else Celery's form of the exception
             error=job.error,
             queue=job.queue,
             worker=job.worker,
@@ -108,10 +109,11 @@ def progress_of(job: Job) -> Progress | None:
     """What the job reported last; a task that stores something else as its progress has it shown as a message."""
     if job.progress is None:
         return None
+    reported = displayable(job.progress)
     try:
-        progress = Progress.model_validate(job.progress)
+        progress = Progress.model_validate(reported)
     except ValidationError:
-        return Progress(message=str(job.progress))
+        return Progress(message=str(reported))
     # Reports are throttled: the last one that was written may be far from the end that was reached.
     return progress if job.state != SUCCESS or progress.percent in {None, 100} else None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from trilho.jobs import codec
+from trilho.jobs import display
 
 PENDING = "PENDING"  # waits, maybe for a later time
 STARTED = "STARTED"  # a body runs
@@ -135,7 +135,7 @@ class Job:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Job":
         """The job of one row of the `view` query."""
-        loaded = {name: codec.loads(row[name]) for name in ("progress", "result", "args", "kwargs")}
+        loaded = {name: display.loaded(row[name]) for name in ("progress", "result", "args", "kwargs")}
         return cls(**{**row, **loaded})
 
 

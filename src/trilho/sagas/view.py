@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from trilho.db.text import checked
-from trilho.jobs import codec
+from trilho.jobs import display
 from trilho.sagas.record import FINISHED, MAX_ID, STATES
 
 LONGEST_PAGE = 1000
@@ -46,7 +46,9 @@ class SagaRun:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "SagaRun":
         """The run of one row of the `view` query."""
-        return cls(**{**row, "args": codec.loads(row["args"]), "result": codec.loads(row["result"])})
+        args = display.loaded(row["args"])
+        named = args if isinstance(args, dict) else {"": args}  # nested so deep that only the text is to be had
+        return cls(**{**row, "args": named, "result": display.loaded(row["result"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class SagaStep:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "SagaStep":
         """The step of one row of the `history` query."""
-        loaded = {"args": codec.loads(row["args"]), "result": codec.loads(row["result"]), "number": row["path"]}
+        loaded = {name: display.loaded(row[name]) for name in ("args", "result")} | {"number": row["path"]}
         return cls(**{name: value for name, value in {**row, **loaded}.items() if name != "path"})
 
 
