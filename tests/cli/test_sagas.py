@@ -15,6 +15,7 @@ from trilho.testing import Harness
 
 Run = Callable[..., Result]
 MODULE = """
+from typing import Any
 from trilho import PermanentError, Retry, Saga, Trilho
 app = Trilho("shop", broker="memory://")
 
@@ -29,6 +30,10 @@ async def place_order(saga: Saga, order: int) -> str:
     paid = await saga.step(pay, order, undo=refund)
     await saga.wait_signal("packed")
     return paid
+
+@app.saga
+async def keep(saga: Saga, what: Any) -> Any:
+    return what
 """
 
 
@@ -80,7 +85,7 @@ def test_stuck_run_is_cancelled_retried_and_settled(project: tuple[Run, Callable
 def test_mistakes_are_told_in_one_line(project: tuple[Run, Callable[[], None]]) -> None:
     run, _ = project
     for arguments, told in [
-        (("start", "place_ordr"), "the app has no saga 'place_ordr'; there are place_order"),
+        (("start", "place_ordr"), "the app has no saga 'place_ordr'; there are keep, place_order"),
         (("start", "place_order", "--args", "{}"), "--args must be a JSON list"),
         (("start", "place_order", "--args", '["x"]'), "argument 'order' of saga place_order does not fit"),
         (("start", "place_order", "--args", "[NaN]"), "--args is not JSON: it has no such number as NaN"),
@@ -110,6 +115,24 @@ def test_signal_that_cannot_be_stored_is_refused_in_one_line(project: tuple[Run,
         assert refused.exit_code == 1
         assert "must be a text of 1 to 255 characters" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
+
+
+def test_whatever_a_run_was_given_is_shown(project: tuple[Run, Callable[[], None]], database: str) -> None:
+    run, work = project
+    run("start", "keep", "--args", r'["\ud800"]', "--id", "half")
+    run("start", "keep", "--args", '[{"__type__": "base64", "__value__": "/w=="}]', "--id", "bytes")
+    run("start", "keep", "--args", "[1]", "--id", "deep")
+    work()
+    for depth in (500, 5000):
+        with databases.connect(database) as connection:
+            text = "[" * depth + "]" * depth
+            values = (f'{{"what": {text}}}', text)
+            connection.execute("UPDATE trilho.sagas SET args = %s, result = %s WHERE id = 'deep'", values)
+        for arguments in (("list",), ("list", "--json"), ("show", "deep"), ("show", "deep", "--json")):
+            assert run(*arguments).exit_code == 0
+    assert run("show", "half").stdout.count(r"\ud800") == 2
+    assert json.loads(run("show", "half", "--json").stdout)["result"] == r"\ud800"
+    assert json.loads(run("show", "bytes", "--json").stdout)["result"]["__value__"] == "/w=="
 
 
 def test_run_that_no_living_worker_knows_says_so(project: tuple[Run, Callable[[], None]], database: str) -> None:

@@ -1,13 +1,12 @@
 """`trilho call` and `trilho jobs …`: enqueue jobs, look at them, act on them."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption, one_of
-from trilho.cli.output import fail, print_json, print_table
+from trilho.cli.output import columns_of, fail, print_json, print_table
 from trilho.cli.values import parsed, text_of
 from trilho.jobs.job import FAILURE, STATES, SUCCESS, Attempt, Job, JobFilter
 
@@ -57,7 +56,7 @@ def list_jobs(
     chosen = JobFilter(state, queue, task, limit, cursor)
     page = load_app(app, data).jobs.list(chosen)
     if as_json:
-        print_json({"items": [asdict(job) for job in page.items], "next_cursor": page.next_cursor})
+        print_json({"items": [columns_of(job) for job in page.items], "next_cursor": page.next_cursor})
         return
     rows = ((job.id, job.task, job.queue, job.state, job.attempt, job.created_at, job.error) for job in page.items)
     print_table(("id", "task", "queue", "state", "attempt", "created", "error"), map(_short, rows))
@@ -73,9 +72,9 @@ def show(
     jobs = load_app(app, data).jobs
     job, attempts = jobs.get(job_id), jobs.attempts(job_id)
     if as_json:
-        print_json(asdict(job) | {"attempts": [asdict(attempt) for attempt in attempts]})
+        print_json(columns_of(job) | {"attempts": [columns_of(attempt) for attempt in attempts]})
         return
-    for name, value in asdict(job).items():
+    for name, value in columns_of(job).items():
         if value is not None:
             typer.echo(f"{name:<14}{text_of(value)}")
     for attempt in attempts:
@@ -120,7 +119,7 @@ def _wait(jobs: Any, job_id: str, timeout: float | None) -> Job:
 
 def _report(job: Job, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(job))
+        print_json(columns_of(job))
     elif job.state == SUCCESS:
         typer.echo(text_of(job.result))
     if job.state != SUCCESS:
@@ -129,7 +128,7 @@ def _report(job: Job, as_json: bool) -> None:
 
 def _report_state(job: Job, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(job))
+        print_json(columns_of(job))
     else:
         typer.echo(f"{job.id} is {job.state}")
 

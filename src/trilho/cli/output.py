@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from trilho.jobs.display import displayable
 
 T = TypeVar("T")
 PIPE_WIDTH = 10_000
@@ -16,7 +18,12 @@ PIPE_WIDTH = 10_000
 
 def print_json(data: Any) -> None:
     """Print data as indented JSON; what JSON does not know is printed as text."""
-    typer.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+    typer.echo(json.dumps(displayable(data), indent=2, default=str, ensure_ascii=False))
+
+
+def columns_of(item: Any) -> dict[str, Any]:
+    """The fields of a dataclass; their values are not copied, however deep they are nested."""
+    return {field.name: getattr(item, field.name) for field in fields(item)}
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -35,7 +42,7 @@ def print_items(
 ) -> None:
     """Print dataclasses whole as JSON, or some cells of each as a table."""
     if as_json:
-        print_json([asdict(item) for item in items])  # type: ignore[call-overload]
+        print_json([columns_of(item) for item in items])
     else:
         print_table(headers, map(cells, items))
 

@@ -1,7 +1,6 @@
 """`trilho sagas …`: start runs, look at them, steer them."""
 
 import json
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +8,7 @@ import typer
 from trilho.app import Trilho
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption, one_of
-from trilho.cli.output import fail, print_items, print_json, print_table
+from trilho.cli.output import columns_of, fail, print_items, print_json, print_table
 from trilho.cli.values import parsed, text_of
 from trilho.errors import SagaFailed
 from trilho.processes.store import known_tasks
@@ -42,7 +41,7 @@ def list_sagas(
         fail(error)
     page = _loaded(app, data).sagas.list(wanted)
     if as_json:
-        print_json({"items": [asdict(run) for run in page.items], "next_cursor": page.next_cursor})
+        print_json({"items": [columns_of(run) for run in page.items], "next_cursor": page.next_cursor})
         return
     rows = [(run.id, run.name, run.state, f"{run.created_at:%Y-%m-%d %H:%M:%S}", _why(run)) for run in page.items]
     print_table(("id", "name", "state", "created", "because"), rows)
@@ -59,9 +58,9 @@ def show(
     handle = found.sagas.get(saga_id)
     run, steps = handle.run(), handle.history()
     if as_json:
-        print_json(asdict(run) | {"history": [asdict(step) for step in steps]})
+        print_json(columns_of(run) | {"history": [columns_of(step) for step in steps]})
         return
-    for name, value in asdict(run).items():
+    for name, value in columns_of(run).items():
         if value is not None and name != "failure":
             typer.echo(f"{name:<16}{text_of(value)}")
     if run.state in (RUNNING, COMPENSATING) and TASK + run.name not in found.database.run(known_tasks):
@@ -177,7 +176,7 @@ def _loaded(app: str | None, data: Any) -> Trilho:
 
 def _report(run: SagaRun, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(run))
+        print_json(columns_of(run))
     else:
         typer.echo(f"{run.id} is {run.state}{f': {_why(run)}' if _why(run) else ''}")
 

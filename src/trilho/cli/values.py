@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from trilho.cli.output import fail
+from trilho.jobs.display import displayable
 
 
 def parsed(option: str, text: str, kind: type = object) -> Any:
@@ -30,4 +31,5 @@ def text_of(value: Any) -> str:
     """A value as people read it: text as it is, times to the second, all else as JSON."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S %Z}"
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    shown = displayable(value)
+    return shown if isinstance(shown, str) else json.dumps(shown, default=str, ensure_ascii=False)
