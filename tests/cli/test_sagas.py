@@ -117,6 +117,25 @@ def test_signal_that_cannot_be_stored_is_refused_in_one_line(project: tuple[Run,
         assert len(refused.stderr.splitlines()) == 1
 
 
+def test_attempts_that_ended_with_their_worker_are_told(project: tuple[Run, Callable[[], None]], database: str) -> None:
+    run, work = project
+    run("start", "place_order", "--args", "[7]", "--id", "order-7")
+    work()
+    assert "worker lost" not in run("show", "order-7").stdout
+    with databases.connect(database) as connection:
+        lost = "INSERT INTO trilho.job_attempts (job_id, number, outcome, crash, error, worker_name) SELECT"
+        stretch = "FROM trilho.jobs WHERE task = 'trilho.saga.place_order'"
+        connection.execute(f"{lost} id, 1, 'LOST', true, 'worker lost: killed', 'w@h' {stretch}".encode())
+        connection.execute(f"{lost} id, 2, 'RELEASED', false, 'it stops', 'w@h' {stretch}".encode())
+        connection.execute(f"{lost} 'charge', 3, 'FAILURE', true, 'WorkerLostError', NULL".encode())
+        connection.execute("UPDATE trilho.saga_steps SET job_id = 'charge' WHERE path = '1'")
+    told = [line.split("UTC", 1)[1] for line in run("show", "order-7").stdout.splitlines() if "worker lost" in line]
+    [first, second] = json.loads(run("show", "order-7", "--json").stdout)["lost"]
+    assert told[0] == f" on w@h, in attempt 1 of a stretch of the run (job {first['job_id']}): killed"
+    assert told[1] == ", in attempt 3 of step 1 (job charge): WorkerLostError"
+    assert (first["worker"], first["step"], second["step"], second["attempt"]) == ("w@h", None, "1", 3)
+
+
 def test_whatever_a_run_was_given_is_shown(project: tuple[Run, Callable[[], None]], database: str) -> None:
     run, work = project
     run("start", "keep", "--args", r'["\ud800"]', "--id", "half")

@@ -6,7 +6,7 @@ import typer
 
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption, one_of
-from trilho.cli.output import columns_of, fail, print_json, print_table
+from trilho.cli.output import columns_of, fail, print_json, print_line, print_table
 from trilho.cli.values import parsed, text_of
 from trilho.jobs.job import FAILURE, STATES, SUCCESS, Attempt, Job, JobFilter
 
@@ -76,7 +76,7 @@ def show(
         return
     for name, value in columns_of(job).items():
         if value is not None:
-            typer.echo(f"{name:<14}{text_of(value)}")
+            print_line(name, text_of(value))
     for attempt in attempts:
         typer.echo(_attempt_line(attempt))
 

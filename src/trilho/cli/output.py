@@ -4,21 +4,28 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from shutil import get_terminal_size
 from typing import Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len, chop_cells
 
 from trilho.jobs.display import displayable
 
 T = TypeVar("T")
-PIPE_WIDTH = 10_000
+GAP = "  "
+NARROWEST, PIPE_WIDTH = 20, 10_000
+"""Of the last column, in characters."""
 
 
 def print_json(data: Any) -> None:
     """Print data as indented JSON; what JSON does not know is printed as text."""
     typer.echo(json.dumps(displayable(data), indent=2, default=str, ensure_ascii=False))
+
+
+def print_line(label: str, text: str) -> None:
+    """Print one line of what is told about one thing."""
+    typer.echo(f"{label:<19} {text}")
 
 
 def columns_of(item: Any) -> dict[str, Any]:
@@ -28,13 +35,19 @@ def columns_of(item: Any) -> dict[str, Any]:
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table without frames; on a terminal the last column is folded to its width, a pipe gets full lines."""
-    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in headers:
-        table.add_column(header.upper(), no_wrap=header != headers[-1], overflow="fold")
-    for row in rows:
-        table.add_row(*["" if cell is None else str(cell) for cell in row])
-    console.print(table)
+    table = [[header.upper() for header in headers], *(list(map(_cell, row)) for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)][:-1]
+    margin = sum(widths) + len(GAP) * len(widths)
+    room = max(get_terminal_size().columns - margin, NARROWEST) if sys.stdout.isatty() else PIPE_WIDTH
+    for number, (*cells, last) in enumerate(table):
+        head = "".join(cell + " " * (width - cell_len(cell)) + GAP for cell, width in zip(cells, widths, strict=True))
+        line = head + f"\n{' ' * margin}".join(chop_cells(last, room) or [""])
+        typer.echo(typer.style(line.rstrip(), bold=True) if number == 0 else line.rstrip())
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def print_items(

@@ -8,13 +8,13 @@ import typer
 from trilho.app import Trilho
 from trilho.cli.finder import load_app
 from trilho.cli.options import DEFAULT_DATA, AppOption, DataOption, JsonOption, one_of
-from trilho.cli.output import columns_of, fail, print_items, print_json, print_table
+from trilho.cli.output import columns_of, fail, print_items, print_json, print_line, print_table
 from trilho.cli.values import parsed, text_of
 from trilho.errors import SagaFailed
 from trilho.processes.store import known_tasks
 from trilho.sagas.record import COMPENSATING, RUNNING, STATES
-from trilho.sagas.store import TASK
-from trilho.sagas.view import SagaFilter, SagaRun, SagaStep
+from trilho.sagas.store import TASK, lost
+from trilho.sagas.view import LostAttempt, SagaFilter, SagaRun, SagaStep
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a run.")]
 
@@ -56,15 +56,17 @@ def show(
     """Show one run with its history."""
     found = _loaded(app, data)
     handle = found.sagas.get(saga_id)
-    run, steps = handle.run(), handle.history()
+    run, steps, gone = handle.run(), handle.history(), found.database.run(lost, saga_id)
     if as_json:
-        print_json(columns_of(run) | {"history": [columns_of(step) for step in steps]})
+        print_json(columns_of(run) | {"history": list(map(columns_of, steps)), "lost": list(map(columns_of, gone))})
         return
     for name, value in columns_of(run).items():
         if value is not None and name != "failure":
-            typer.echo(f"{name:<16}{text_of(value)}")
+            print_line(name, text_of(value))
+    for attempt in gone:
+        print_line("worker lost", _told(attempt))
     if run.state in (RUNNING, COMPENSATING) and TASK + run.name not in found.database.run(known_tasks):
-        typer.echo(f"{'waits for':<16}a worker that knows the saga {run.name!r}: none that lives does")
+        print_line("waits for", f"a worker that knows the saga {run.name!r}: none that lives does")
     print_table(_COLUMNS, map(_cells, steps))
 
 
@@ -165,6 +167,13 @@ def _cells(step: SagaStep) -> tuple[Any, ...]:
     begun = f"{step.started_at:%H:%M:%S.%f}"
     job = step.job_id or step.child_id
     return (step.number, step.kind, step.name, step.state, step.attempt, begun, ended, job, told)
+
+
+def _told(attempt: LostAttempt) -> str:
+    what = "a stretch of the run" if attempt.step is None else f"step {attempt.step}"
+    why = (attempt.error or "").removeprefix("worker lost: ")
+    on = f" on {attempt.worker}" if attempt.worker else ""
+    return f"{text_of(attempt.finished_at)}{on}, in attempt {attempt.attempt} of {what} (job {attempt.job_id}): {why}"
 
 
 def _loaded(app: str | None, data: Any) -> Trilho:

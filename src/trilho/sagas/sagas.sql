@@ -309,3 +309,20 @@ ORDER BY created_at DESC, id DESC LIMIT %(limit)s;
 SELECT path, kind, name, state, attempt, job_id, child_id, args, undo, result, error, due_at, timed_out, started_at,
        ended_at
 FROM trilho.saga_steps WHERE saga_id = %(id)s ORDER BY started_at, path;
+
+-- name: lost
+-- Attempts of a run's jobs that ended with their worker. A run has the job of its present stretch, a step that of its
+-- latest attempt; the timeline has the others.
+SELECT a.job_id, t.path AS step, a.number AS attempt, a.worker_name AS worker, a.error, a.started_at, a.finished_at
+FROM (
+    SELECT stretch AS id FROM trilho.sagas WHERE id = %(id)s
+    UNION
+    SELECT job_id FROM trilho.saga_steps WHERE saga_id = %(id)s
+    UNION
+    SELECT id FROM (
+        SELECT n.id, n.kind, n.cause FROM trilho.sagas s JOIN trilho.timeline n ON n.operation = left(s.correlation_id, 255)
+        WHERE s.id = %(id)s ORDER BY n.number DESC LIMIT %(notes)s) lately
+    WHERE kind = 'job' AND cause = %(id)s) jobs
+JOIN trilho.job_attempts a ON a.job_id = jobs.id AND (a.outcome = 'LOST' OR a.crash)
+LEFT JOIN trilho.saga_steps t ON t.job_id = a.job_id
+ORDER BY a.finished_at, a.job_id, a.number LIMIT %(limit)s;

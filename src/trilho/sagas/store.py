@@ -15,7 +15,7 @@ from trilho.jobs.enqueue import TRACE
 from trilho.jobs.job import NewJob
 from trilho.jobs.store import rows_json
 from trilho.sagas.record import Claim, Entry, Mail, Run
-from trilho.sagas.view import SagaFilter, SagaPage, SagaRun, SagaStep
+from trilho.sagas.view import LostAttempt, SagaFilter, SagaPage, SagaRun, SagaStep
 
 SQL = beside(__file__, "sagas.sql")
 TASK = "trilho.saga."
@@ -160,6 +160,16 @@ def history(connection: Connection, saga_id: str) -> list[SagaStep]:
     """Everything recorded of a run, in the order of its beginning."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return [SagaStep.from_row(row) for row in cursor.execute(SQL["history"], {"id": saga_id})]
+
+
+MOST_NOTES, MOST_LOST = 20_000, 100
+
+
+def lost(connection: Connection, saga_id: str) -> list[LostAttempt]:
+    """The attempts of a run's jobs that ended with their worker, in order; of very many notes and attempts some."""
+    values = {"id": saga_id, "notes": MOST_NOTES, "limit": MOST_LOST}
+    with connection.cursor(row_factory=class_row(LostAttempt)) as cursor:
+        return cursor.execute(SQL["lost"], values).fetchall()
 
 
 def page(connection: Connection, wanted: SagaFilter) -> SagaPage:

@@ -79,6 +79,19 @@ class SagaStep:
 
 
 @dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """An attempt that ended with its worker: of the job of a step, or of a stretch of the run itself."""
+
+    job_id: str
+    step: str | None
+    attempt: int
+    worker: str | None
+    error: str | None
+    started_at: datetime | None
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     """Which runs to list, newest first; `cursor` is the `next_cursor` of the page before.
 
