@@ -145,8 +145,8 @@ class DuplicateSaga(TrilhoError, ValueError):
 class SagaStateError(TrilhoError):
     """The saga is in a state in which this cannot be done (a signal to a finished one, a retry of one that runs)."""
 
-    def __init__(self, saga_id: str, state: str, action: str) -> None:
-        super().__init__(f"cannot {action} saga {saga_id!r}: it is {state}")
+    def __init__(self, saga_id: str, state: str, action: str, more: str = "") -> None:
+        super().__init__(f"cannot {action} saga {saga_id!r}: it is {state}{more}")
         self.saga_id = saga_id
         self.state = state
 

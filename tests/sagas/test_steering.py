@@ -145,8 +145,12 @@ def test_undo_that_cannot_be_done_is_settled_by_hand(shop: Shop) -> None:
 
     handle = failing.start()
     assert shop.settle(handle) == "STUCK"
-    with pytest.raises(SagaStateError):
+    with pytest.raises(SagaStateError, match="STUCK, and step 1 has ended") as refused:
         handle.skip("1")
+    assert refused.value.state == "STUCK"
+    with pytest.raises(SagaStateError, match="STUCK while it is undone: the undo broken of step 2") as refused:
+        handle.cancel()
+    assert refused.value.state == "STUCK"
     handle.skip("2:undo")
     assert shop.settle(handle) == "COMPENSATED"
     assert shop.effects()[-1] == "undo a a done"

@@ -24,7 +24,7 @@ def cancel(app: "Trilho", saga_id: str) -> None:
         with connection.transaction():
             run = _locked(connection, saga_id, LIVE | {STUCK}, "cancel")
             if run.state == STUCK and run.verdict is not None:
-                raise SagaStateError(saga_id, f"{STUCK} while it is undone: {run.stuck}", "cancel")
+                raise SagaStateError(saga_id, STUCK, "cancel", f" while it is undone: {run.stuck}")
             store.changed(connection, "request_cancel", id=saga_id)
             store.changed(connection, "resume", id=saga_id)
             app.database.faults.hit("saga.cancel_before_commit")
@@ -71,7 +71,7 @@ def _settled(connection: Connection, saga_id: str, path: str, result: str, revok
     values = {"id": saga_id, "path": path, "result": result, "revoked": revoked}
     if run.stretch is not None or not store.changed(connection, "settle_entry", **values):
         because = not_settled_because(path, _standing(connection, saga_id, path, revoked))
-        raise SagaStateError(saga_id, f"{run.state}, and {because}", action)
+        raise SagaStateError(saga_id, run.state, action, f", and {because}")
     store.changed(connection, "resume", id=saga_id)
     return _woken(connection, saga_id)
 
@@ -121,7 +121,8 @@ def _locked(connection: Connection, saga_id: str, allowed: Collection[str], acti
     try:
         run = _look(connection, saga_id)
     except LockNotAvailable as error:
-        raise SagaStateError(saga_id, "locked: a transaction that signalled it is open, maybe yours", action) from error
+        more = ": a transaction that signalled it is open, maybe yours"
+        raise SagaStateError(saga_id, "locked", action, more) from error
     if run is None:
         raise UnknownSaga(saga_id)
     if run.state not in allowed:
