@@ -69,7 +69,8 @@ def test_stuck_run_is_cancelled_retried_and_settled(project: tuple[Run, Callable
     run, work = project
     run("start", "place_order", "--args", "[8]", "--id", "order-8")
     work()
-    assert run("cancel", "order-8").exit_code == 0
+    assert run("cancel", "order-8").stdout == "order-8 is RUNNING, and will be undone: its cancel was asked for\n"
+    assert "cancel_requested_at 20" in run("show", "order-8").stdout
     work()
     listed = run("list", "--state", "STUCK").stdout
     assert "the bank is closed" in listed

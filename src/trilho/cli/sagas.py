@@ -187,7 +187,12 @@ def _report(run: SagaRun, as_json: bool) -> None:
     if as_json:
         print_json(columns_of(run))
     else:
-        typer.echo(f"{run.id} is {run.state}{f': {_why(run)}' if _why(run) else ''}")
+        to_come = ", and will be undone: its cancel was asked for" if _waits_for_its_undoing(run) else ""
+        typer.echo(f"{run.id} is {run.state}{to_come}{f': {_why(run)}' if _why(run) else ''}")
+
+
+def _waits_for_its_undoing(run: SagaRun) -> bool:
+    return run.cancel_requested_at is not None and run.verdict is None
 
 
 def _why(run: SagaRun) -> str:
