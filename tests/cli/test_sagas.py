@@ -107,6 +107,15 @@ def test_mistakes_are_told_in_one_line(project: tuple[Run, Callable[[], None]]) 
     assert "COMPENSATED" in refused.stderr
 
 
+def test_result_that_cannot_be_stored_is_refused_in_one_line(project: tuple[Run, Callable[[], None]]) -> None:
+    run, work = project
+    run("start", "place_order", "--args", "[9]", "--id", "order-9")
+    work()
+    refused = run("skip", "order-9", "2", "--result", "[" * 300 + "]" * 300)
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+    assert "the result of step 2 cannot be stored as JSON: nested deeper than 200 levels" in refused.stderr
+
+
 def test_signal_that_cannot_be_stored_is_refused_in_one_line(project: tuple[Run, Callable[[], None]]) -> None:
     run, _ = project
     run("start", "place_order", "--args", "[9.0]", "--id", "order-9")

@@ -54,6 +54,21 @@ def test_runs_are_steered(client: Client) -> None:
     assert client.post("/sagas/order/1/skip", json={}).status_code == 422
 
 
+def test_what_cannot_be_stored_is_told_as_the_callers_mistake(client: Client) -> None:
+    deep = json.loads("[" * 300 + "]" * 300)
+    for verb, wrong, field in [
+        ("signal", {"name": "a\x00b"}, "name"),
+        ("signal", {"name": ""}, "name"),
+        ("signal", {"name": "packed", "message_id": "\x00"}, "message_id"),
+        ("signal", {"name": "packed", "data": deep}, "data"),
+        ("skip", {"step": "a\x00b"}, "step"),
+        ("skip", {"step": "1", "result": deep}, "result"),
+    ]:
+        answer = client.post(f"/sagas/order/1/{verb}", json=wrong)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+    assert client.get("/sagas", params={"name": "a\x00b"}).status_code == 422
+
+
 @pytest.mark.parametrize("path", ["/sagas/nobody", f"/sagas/{'x' * 300}", "/sagas/a%00b"])
 def test_unknown_run_is_404(client: Client, path: str) -> None:
     answer = client.get(path)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.sagas.conftest import QUICK, Shop, do, refuse, undo
-from trilho import DuplicateSaga, PermanentError, Saga, SagaFilter, SagaHandle, SagaStateError, SagaStuck
+from trilho import DuplicateSaga, PermanentError, Saga, SagaFilter, SagaHandle, SagaStateError, SagaStuck, UnknownSaga
 from trilho.sagas import store
 
 OF_WORK = "WHERE task = 'work'"
@@ -151,6 +151,10 @@ def test_undo_that_cannot_be_done_is_settled_by_hand(shop: Shop) -> None:
     with pytest.raises(SagaStateError, match="STUCK while it is undone: the undo broken of step 2") as refused:
         handle.cancel()
     assert refused.value.state == "STUCK"
+    with pytest.raises(ValueError, match="step must be a text"):
+        handle.skip("2:undo\0")
+    with pytest.raises(TypeError, match="the result of step 2:undo cannot be stored"):
+        handle.skip("2:undo", object())
     handle.skip("2:undo")
     assert shop.settle(handle) == "COMPENSATED"
     assert shop.effects()[-1] == "undo a a done"
@@ -199,6 +203,14 @@ def test_step_that_cannot_be_settled_by_hand_says_why_and_its_job_goes_on(shop: 
     assert shop.query(f"SELECT state FROM trilho.jobs {OF_WORK}") == [("PENDING",)]
     assert shop.settle(handle) == "COMPLETED"
     assert shop.effects() == ["a", "b"]
+
+
+@pytest.mark.parametrize("impossible", ["", "a\0", "\ud800", "x" * 201, 5, None])
+def test_what_no_run_can_be_called_is_unknown(shop: Shop, impossible: Any) -> None:
+    with pytest.raises(UnknownSaga):
+        shop.app.sagas.get(impossible)
+    with pytest.raises(ValueError, match="the name of a saga must be a text"):
+        SagaFilter(name="a\0")
 
 
 def test_wait_is_settled_by_hand_with_a_result(shop: Shop) -> None:

@@ -134,7 +134,12 @@ def skip(
     as_json: JsonOption = False,
 ) -> None:
     """Settle a step, wait or undo by hand: it counts as done."""
-    _report(_loaded(app, data).sagas.get(saga_id).skip(step, parsed("--result", result)), as_json)
+    handle = _loaded(app, data).sagas.get(saga_id)
+    try:
+        run = handle.skip(step, parsed("--result", result))
+    except (TypeError, ValueError) as error:
+        fail(error)
+    _report(run, as_json)
 
 
 @group.command()

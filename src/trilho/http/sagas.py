@@ -1,23 +1,32 @@
 """Routes that show the runs of sagas and steer them; a router that the application mounts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, Field
 
 from trilho.app import Trilho
-from trilho.db.text import is_storable
-from trilho.errors import UnknownSaga
+from trilho.db.text import checked
+from trilho.errors import PayloadTooLarge
 from trilho.http.problems import documented
 from trilho.jobs.display import displayable
 from trilho.sagas.handle import SagaHandle
-from trilho.sagas.record import MAX_ID
+from trilho.sagas.record import LONGEST_NAME
 from trilho.sagas.view import SagaFilter, SagaRun, SagaStep
 
 State = Literal["RUNNING", "WAITING", "COMPENSATING", "COMPLETED", "COMPENSATED", "STUCK"]
 SagaId = Annotated[str, Path(description="The id of the run.")]
+
+
+def _storable(text: str) -> str:
+    return checked("it", text, LONGEST_NAME)
+
+
+Text = Annotated[str, AfterValidator(_storable)]
 
 
 def _shown(row: object, fields: Mapping[str, object]) -> dict[str, Any]:
@@ -90,15 +99,15 @@ class SagaList(BaseModel):
 class Signal(BaseModel):
     """A signal; the same `message_id` twice is one."""
 
-    name: str = Field(min_length=1, max_length=255)
+    name: Text = Field(min_length=1, max_length=255)
     data: Any = None
-    message_id: str | None = Field(default=None, max_length=255)
+    message_id: Text | None = Field(default=None, max_length=255)
 
 
 class Skip(BaseModel):
     """A step to be settled by hand."""
 
-    step: str = Field(examples=["2:undo"], max_length=255)
+    step: Text = Field(examples=["2:undo"], max_length=255)
     result: Any = None
 
 
@@ -107,12 +116,12 @@ def sagas_router(app: Trilho) -> APIRouter:
     router = APIRouter(prefix="/sagas", tags=["sagas"])
 
     def found(saga_id: str) -> SagaHandle[Any]:
-        return app.sagas.get(possible(saga_id))
+        return app.sagas.get(saga_id)
 
     @router.get("", summary="List runs", responses=documented(422, 503))
     def list_sagas(
         state: State | None = None,
-        name: str | None = None,
+        name: Annotated[Text | None, Query(max_length=255)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         cursor: Annotated[str | None, Query(max_length=217, pattern=r"^[0-9]{1,16}:[^\x00]{1,200}$")] = None,
     ) -> SagaList:
@@ -137,23 +146,33 @@ def sagas_router(app: Trilho) -> APIRouter:
         """What gave up gets a fresh budget of attempts."""
         return SagaOut.of(found(saga_id).retry())
 
-    @router.post("/{saga_id:path}/skip", summary="Settle a step by hand", responses=documented(400, 404, 409, 422, 503))
+    @router.post(
+        "/{saga_id:path}/skip", summary="Settle a step by hand", responses=documented(400, 404, 409, 413, 422, 503)
+    )
     def skip(saga_id: SagaId, wanted: Skip) -> SagaOut:
         """The step counts as done, with this result."""
-        return SagaOut.of(found(saga_id).skip(wanted.step, wanted.result))
+        handle = found(saga_id)
+        with _fits("result"):
+            run = handle.skip(wanted.step, wanted.result)
+        return SagaOut.of(run)
 
     @router.post("/{saga_id:path}/signal", summary="Send a signal", responses=documented(400, 404, 409, 413, 422, 503))
     def signal(saga_id: SagaId, wanted: Signal) -> SagaOut:
         """What `wait_signal` of this name gives the run."""
         handle = found(saga_id)
-        handle.signal(wanted.name, wanted.data, message_id=wanted.message_id)
+        with _fits("data"):
+            handle.signal(wanted.name, wanted.data, message_id=wanted.message_id)
         return SagaOut.of(handle.run())
 
     return router
 
 
-def possible(saga_id: str) -> str:
-    """The id itself; raises UnknownSaga for what no run can be called, so that the database is not asked for it."""
-    if not is_storable(saga_id, MAX_ID):
-        raise UnknownSaga(saga_id[:MAX_ID])
-    return saga_id
+@contextmanager
+def _fits(field: str) -> Iterator[None]:
+    """A value that cannot be stored is the caller's mistake."""
+    try:
+        yield
+    except PayloadTooLarge:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RequestValidationError([{"loc": ("body", field), "msg": str(error)}]) from error

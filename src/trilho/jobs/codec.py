@@ -79,6 +79,16 @@ def dump_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], li
     return texts
 
 
+def dump_value(what: str, value: Any, limit: int) -> str:
+    """JSON text; raises TypeError, with what it is, for what cannot be stored, PayloadTooLarge above `limit` bytes."""
+    try:
+        text = stored(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{what} cannot be stored as JSON: {error}") from error
+    ensure_fits(what, len(text), limit)
+    return text
+
+
 def ensure_fits(what: str, size: int, limit: int) -> None:
     """Raise PayloadTooLarge if `size` bytes are above `limit`."""
     if size > limit:

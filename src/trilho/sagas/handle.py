@@ -95,11 +95,12 @@ class SagaHandle(Generic[R]):
         self._app.sagas.signal(self._signal(name, data, message_id))
 
     def _signal(self, name: str, data: Any, message_id: str | None) -> NewSignal:
-        text, _ = codec.dump_arguments(f"signal {name}", (data,), {}, self._app.settings.max_payload)
-        del text
         checked("the name of a signal", name, LONGEST_NAME)
         message_id = checked("message_id=", message_id or str(uuid4()), LONGEST_NAME)
-        return NewSignal(self.id, name, message_id, codec.dumps(data))
+        return NewSignal(self.id, name, message_id, self._dumped(f"the data of signal {name!r}", data))
+
+    def _dumped(self, what: str, value: Any) -> str:
+        return codec.dump_value(what, value, self._app.settings.max_payload)
 
     def cancel(self) -> SagaRun:
         """Undo what was done; once this returns, the run cannot complete. Raises UnknownSaga, SagaStateError."""
@@ -115,12 +116,11 @@ class SagaHandle(Generic[R]):
         """Settle a step, wait or undo that does not come to its end by itself: it counts as done, with this result.
 
         `step` is its number as in `history()`. A job of it that waits for a worker is revoked. Raises UnknownSaga,
-        SagaStateError where the step has ended, has not begun, or runs just now, TypeError for a result that cannot be
-        stored, PayloadTooLarge.
+        SagaStateError where the step has ended, has not begun, or runs just now, ValueError for what is no number,
+        TypeError for a result that cannot be stored, PayloadTooLarge.
         """
-        text = codec.dumps(result)
-        codec.ensure_fits(f"the result of step {step}", len(text), self._app.settings.max_payload)
-        steering.skip(self._app, self.id, str(step), text)
+        path = checked("step", str(step), LONGEST_NAME)
+        steering.skip(self._app, self.id, path, self._dumped(f"the result of step {path}", result))
         return self.run()
 
     # ---- the same for asyncio

@@ -164,12 +164,7 @@ class RunOfStretch:
     def _dumped(self, value: Any) -> str:
         if self.stretch.scope.suspended:  # somebody swallowed what left the function
             return "null"
-        what = f"the result of saga {self.run.name}"
-        try:
-            text = codec.stored(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise TypeError(f"{what} cannot be stored as JSON: {error}") from error
-        codec.ensure_fits(what, len(text), self.app.settings.max_payload)
+        text = codec.dump_value(f"the result of saga {self.run.name}", value, self.app.settings.max_payload)
         self.definition.result(text)  # or nobody could get it
         return text
 

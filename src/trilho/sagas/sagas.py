@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 from trilho.db.pending import write_now
 from trilho.db.pool import Connection
+from trilho.db.text import is_storable
 from trilho.db.transaction import ambient
 from trilho.errors import ConfigurationError, JobStateError, TransactionError, UnknownJob, UnknownSaga
 from trilho.jobs import codec
@@ -18,6 +19,7 @@ from trilho.sagas.completion import plain_end
 from trilho.sagas.definition import SagaDefinition, SagaOptions
 from trilho.sagas.delivery import GROUP, Delivery
 from trilho.sagas.handle import SagaHandle
+from trilho.sagas.record import MAX_ID
 from trilho.sagas.run import stretch
 from trilho.sagas.shape import Shape
 from trilho.sagas.start import NewSaga, NewSignal, SagaSink, SignalSink, begin_now
@@ -91,8 +93,8 @@ class Sagas:
     # ---- looking and steering
 
     def get(self, saga_id: str) -> SagaHandle[Any]:
-        """The handle of a run; raises UnknownSaga."""
-        run = self._app.database.run(store.view, saga_id)
+        """The handle of a run; raises UnknownSaga, also for what no run can be called."""
+        run = self._app.database.run(store.view, saga_id) if is_storable(saga_id, MAX_ID) else None
         if run is None:
             raise UnknownSaga(saga_id)
         return SagaHandle(self._app, saga_id, self.definitions.get(run.name))

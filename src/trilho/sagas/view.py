@@ -7,7 +7,7 @@ from typing import Any
 
 from trilho.db.text import checked
 from trilho.jobs import display
-from trilho.sagas.record import FINISHED, MAX_ID, STATES
+from trilho.sagas.record import FINISHED, LONGEST_NAME, MAX_ID, STATES
 
 LONGEST_PAGE = 1000
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=timezone.utc), timedelta(microseconds=1)
@@ -95,7 +95,7 @@ class LostAttempt:
 class SagaFilter:
     """Which runs to list, newest first; `cursor` is the `next_cursor` of the page before.
 
-    Raises ValueError for a `limit` that is not between 1 and 1000, a state or cursor that there is not.
+    Raises ValueError for a `limit` that is not between 1 and 1000, a state, name or cursor that there cannot be.
     """
 
     state: str | None = None
@@ -108,6 +108,8 @@ class SagaFilter:
             raise ValueError(f"a page has 1 to {LONGEST_PAGE} runs, not {self.limit!r}")
         if self.state is not None and self.state not in STATES:
             raise ValueError(f"there is no state {self.state!r:.80}: it is one of {', '.join(sorted(STATES))}")
+        if self.name is not None:
+            checked("the name of a saga", self.name, LONGEST_NAME)
         self.place()
 
     def place(self) -> tuple[datetime | None, str | None]:
