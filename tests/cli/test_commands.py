@@ -100,10 +100,17 @@ def test_a_database_that_does_not_answer_is_one_clear_line(project: Project) -> 
 
 
 def test_worker_runs_celery_and_passes_its_options_on(project: Project) -> None:
-    done = project.trilho("worker", "-A", "shop", "--no-such-option", "1")
+    done = project.trilho("worker", "-A", "shop", "--no-such-option", "1", TRILHO_DATABASE_URL="postgresql://any")
     assert done.returncode == 2
     assert "celery" in done.stderr
     assert "no-such-option" in done.stderr
+
+
+def test_worker_without_a_database_says_so_in_one_line(project: Project) -> None:
+    done = project.trilho("worker", "-A", "shop")
+    assert done.returncode == 1
+    assert "set TRILHO_DATABASE_URL" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])

@@ -56,7 +56,10 @@ def _is_loopback(host: str) -> bool:
 
 def worker(context: typer.Context, app: AppOption = None, data: DataOption = DEFAULT_DATA) -> None:
     """Run a Celery worker; every other option is passed on to `celery worker`."""
-    program = worker_arguments(app_name(app, data), WORKER, context.args)
+    name = app_name(app, data)
+    if not load(data=data).database_url:  # Celery would tell it behind a traceback
+        load_app(name, data).settings.require_database()
+    program = worker_arguments(name, WORKER, context.args)
     os.execv(sys.executable, program)  # noqa: S606
 
 
