@@ -190,6 +190,13 @@ def test_arguments_that_cannot_be_used_are_named(stack: Stack, option: str, text
     assert reason in done.stderr
 
 
+def test_arguments_that_cannot_be_stored_are_refused_in_one_line(stack: Stack) -> None:
+    project, _ = stack
+    done = project.trilho("call", "shop.add", "--args", "[" * 300 + "]" * 300)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "argument 0 of shop.add cannot be stored as JSON: nested deeper than 200 levels" in done.stderr
+
+
 def test_jobs_are_listed_shown_and_run_again(stack: Stack) -> None:
     project, _ = stack
     job = project.json("call", "shop.fail", "--kwargs", "{}")["id"]

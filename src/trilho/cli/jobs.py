@@ -29,7 +29,11 @@ def call(
 ) -> None:
     """Enqueue a job."""
     found = load_app(app, data)
-    sent = found.send_task(task, args=parsed("--args", args, list), kwargs=parsed("--kwargs", kwargs, dict))
+    given = {"args": parsed("--args", args, list), "kwargs": parsed("--kwargs", kwargs, dict)}
+    try:
+        sent = found.send_task(task, **given)
+    except (TypeError, ValueError) as error:
+        fail(error)
     if wait:
         _report(_wait(found.jobs, sent.id, timeout), as_json)
     elif as_json:
