@@ -1,5 +1,6 @@
 """How a body ends its job: Ignore, Reject, states of its own, and results and errors that cannot be stored."""
 
+import json
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -92,8 +93,12 @@ def test_job_rejected_with_requeue_runs_again_after_a_pause(app: Trilho, trilho:
 @pytest.mark.parametrize("transactional", [False, True])
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(object(), "cannot be stored as JSON"), ("x" * 1_000_001, "TRILHO_MAX_PAYLOAD")],
-    ids=["object", "large"],
+    [
+        (object(), "cannot be stored as JSON"),
+        ("x" * 1_000_001, "TRILHO_MAX_PAYLOAD"),
+        (json.loads("[" * 300 + "]" * 300), "nested deeper than 200 levels"),
+    ],
+    ids=["object", "large", "deep"],
 )
 def test_result_that_cannot_be_stored_is_a_failure_with_the_reason(
     app: Trilho, trilho: Harness, transactional: bool, value: Any, reason: str

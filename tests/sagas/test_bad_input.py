@@ -47,7 +47,7 @@ def test_arguments_that_cannot_be_stored_are_refused_at_start(shop: Shop) -> Non
         anything.start(object())
     with pytest.raises(PayloadTooLarge, match="TRILHO_MAX_PAYLOAD"):
         anything.start("x" * 2_000_000)
-    with pytest.raises(TypeError, match="nested deeper than 200 levels"):
+    with pytest.raises(TypeError, match=r"'what' of saga anything .* nested deeper than 200 levels"):
         anything.start(json.loads("[" * 300 + "]" * 300))
     for bad in ("", "x" * 201, "a\x00", 7):
         with pytest.raises(ValueError, match="id="):
@@ -157,6 +157,14 @@ async def large_end(saga: Saga) -> str:
     return "x" * 2_000_000
 
 
+async def deep(saga: Saga) -> Any:
+    return await saga.step(lambda: json.loads("[" * 300 + "]" * 300))
+
+
+async def deep_end(saga: Saga) -> Any:
+    return json.loads("[" * 300 + "]" * 300)
+
+
 async def wrong_arguments(saga: Saga) -> Any:
     return await saga.step(do, "x", "y")
 
@@ -242,6 +250,8 @@ async def limited(saga: Saga) -> Any:
         (misfit_end, "the result of bad does not fit its annotation: 1 validation error for str"),
         (large_end, "the result of saga bad: 2000002 bytes"),
         (unstorable_end, "the result of saga bad cannot be stored as JSON"),
+        (deep, "returned what cannot be stored as JSON: nested deeper"),
+        (deep_end, "the result of saga bad cannot be stored as JSON: nested deeper"),
         (wrong_arguments, "step do: too many positional arguments"),
         (no_step, "a step is a task or a function, not 'do'"),
         (inside_a_step, "a step cannot make calls of the saga"),
