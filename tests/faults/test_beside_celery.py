@@ -47,8 +47,9 @@ def test_plain_worker_runs_nothing_of_a_trilho_producer_and_a_trilho_worker_runs
 
 
 def test_jobs_of_both_producers_run_once_with_both_workers_on_one_queue(lab: Lab, producer: Celery) -> None:
-    lab.worker("w1", wait=False)
+    worker = lab.worker("w1", wait=False)
     lab.worker("plain", app=PLAIN)
+    worker.wait_ready()
     of_plain = [f"plain-{number}" for number in range(100)]
     of_trilho = [f"trilho-{number}" for number in range(100)]
     for one, other in zip(of_plain, of_trilho, strict=True):

@@ -147,6 +147,7 @@ def hurt(lab: Lab, worker: Worker, special: Callable[[], object]) -> int:
         if eventually(lambda: struck() or set(lab.states()) == {"SUCCESS"}, timeout=30) and struck():
             break
     assert struck()
+    eventually(lambda: not worker.alive or len(worker.pool()) == len(pool))  # killed, but not dead yet
     if not worker.alive:
         lab.worker("healthy")
     return lab.states().total()

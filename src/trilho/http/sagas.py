@@ -22,11 +22,17 @@ State = Literal["RUNNING", "WAITING", "COMPENSATING", "COMPLETED", "COMPENSATED"
 SagaId = Annotated[str, Path(description="The id of the run.")]
 
 
+NO_NUL = r"^[^\x00]*$"
+"""For the schema only: the validator says it in words."""
+
+
 def _storable(text: str) -> str:
     return checked("it", text, LONGEST_NAME)
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_NAME, json_schema_extra={"pattern": NO_NUL}), AfterValidator(_storable)
+]
 
 
 def _shown(row: object, fields: Mapping[str, object]) -> dict[str, Any]:
@@ -99,15 +105,15 @@ class SagaList(BaseModel):
 class Signal(BaseModel):
     """A signal; the same `message_id` twice is one."""
 
-    name: Text = Field(min_length=1, max_length=255)
+    name: Text
     data: Any = None
-    message_id: Text | None = Field(default=None, max_length=255)
+    message_id: Text | None = None
 
 
 class Skip(BaseModel):
     """A step to be settled by hand."""
 
-    step: Text = Field(examples=["2:undo"], max_length=255)
+    step: Text = Field(examples=["2:undo"])
     result: Any = None
 
 
@@ -121,7 +127,7 @@ def sagas_router(app: Trilho) -> APIRouter:
     @router.get("", summary="List runs", responses=documented(422, 503))
     def list_sagas(
         state: State | None = None,
-        name: Annotated[Text | None, Query(max_length=255)] = None,
+        name: Text | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         cursor: Annotated[str | None, Query(max_length=217, pattern=r"^[0-9]{1,16}:[^\x00]{1,200}$")] = None,
     ) -> SagaList:
